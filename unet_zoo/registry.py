@@ -1,0 +1,153 @@
+"""Which models exist: the files of `unet_zoo/models`, nothing else to keep in step.
+
+Listing and describing read the files as text, so that neither costs the import of
+keras; only `get` and `build` import a model.
+"""
+
+from __future__ import annotations
+
+import ast
+import dataclasses
+import difflib
+import importlib
+import inspect
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from unet_zoo import errors
+
+FOLDER = Path(__file__).parent / "models"
+
+
+@dataclasses.dataclass(frozen=True)
+class ModelInfo:
+    """What a model's file says about it."""
+
+    name: str
+    title: str
+    paper: str
+    year: int
+    summary: str
+
+
+def names() -> list[str]:
+    """Return the names of all models, sorted.
+
+    >>> "unet" in names()
+    True
+    """
+    files = FOLDER.glob("*.py")
+    return sorted(file.stem for file in files if not file.stem.startswith("_"))
+
+
+def info(name: str) -> ModelInfo:
+    """Return what the file of `name` says about itself, without importing it.
+
+    Raises `InputError` for an unknown name, near matches named, and for a file that
+    does not hold exactly one function of its name with a docstring, and `INFO`, a
+    literal dictionary of `title`, `paper` and `year`.
+
+    >>> info("unet").year
+    2015
+    """
+    file = _file(name)
+    try:
+        body = ast.parse(file.read_text(encoding="utf-8")).body
+    except SyntaxError as error:
+        message = f"{_shown(file)} is not Python: {error.msg}, line {error.lineno}."
+        raise errors.InputError(message) from error
+    function = _only_function(body, file)
+    summary = (ast.get_docstring(function) or "").partition("\n")[0]
+    if not summary:
+        message = f"{_shown(file)}: the function {name!r} needs a docstring."
+        raise errors.InputError(message)
+    return ModelInfo(name=name, summary=summary, **_facts(body, file))
+
+
+def get(name: str) -> Callable[..., Any]:
+    """Import the model `name` and return its function.
+
+    Raises `InputError` for an unknown name, near matches named, and for a file
+    without a function of its name.
+    """
+    file = _file(name)
+    module = importlib.import_module(f"unet_zoo.models.{name}")
+    function = getattr(module, name, None)
+    if not inspect.isfunction(function):
+        message = f"{_shown(file)} must define a function called {name!r}."
+        raise errors.InputError(message)
+    return function
+
+
+def build(name: str, **arguments: Any) -> Any:
+    """Build the model `name` with its `arguments` and return the `keras.Model`.
+
+    Raises `InputError` for an unknown name or argument, near matches named, and for
+    values the model refuses.
+
+    >>> build("unet", input_shape=(64, 64, 1), depth=1, filters=4).output_shape
+    (None, 48, 48, 2)
+    """
+    function = get(name)
+    accepted = list(inspect.signature(function).parameters)
+    for word in arguments:
+        if word not in accepted:
+            near = difflib.get_close_matches(word, accepted, n=1)
+            hint = f" Did you mean {near[0]!r}?" if near else ""
+            message = (
+                f"Model {name!r} has no argument {word!r}.{hint} "
+                f"It accepts: {', '.join(accepted)}."
+            )
+            raise errors.InputError(message)
+    return function(**arguments)
+
+
+def _file(name: str) -> Path:
+    known = names()
+    if name not in known:
+        error = errors.unknown("model", str(name), known)
+        raise error
+    return FOLDER / f"{name}.py"
+
+
+def _shown(file: Path) -> str:
+    return f"unet_zoo/models/{file.name}"
+
+
+def _only_function(body: list[ast.stmt], file: Path) -> ast.FunctionDef:
+    found = [
+        node
+        for node in body
+        if isinstance(node, ast.FunctionDef) and node.name == file.stem
+    ]
+    if len(found) != 1:
+        number = "none" if not found else f"{len(found)}"
+        message = (
+            f"{_shown(file)} must define exactly one function called {file.stem!r}. "
+            f"Found: {number}."
+        )
+        raise errors.InputError(message)
+    return found[0]
+
+
+def _facts(body: list[ast.stmt], file: Path) -> dict[str, Any]:
+    expected = {"title": str, "paper": str, "year": int}
+    for node in body:
+        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "INFO":
+            try:
+                facts = ast.literal_eval(node.value)
+            except ValueError:
+                break
+            if (
+                isinstance(facts, dict)
+                and facts.keys() == expected.keys()
+                and all(isinstance(facts[key], expected[key]) for key in expected)
+            ):
+                return facts
+            break
+    message = (
+        f"{_shown(file)} must define INFO, a literal dictionary of `title` (text), "
+        "`paper` (text) and `year` (whole number)."
+    )
+    raise errors.InputError(message)
