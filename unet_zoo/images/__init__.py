@@ -1,0 +1,21 @@
+"""Images in, label images out: one array layout whatever the file's format."""
+
+from __future__ import annotations
+
+from unet_zoo.images.reading import SUFFIXES, find, read, read_one
+from unet_zoo.images.values import normalize, rescale, rescale_labels, to_uint8
+from unet_zoo.images.writing import replacing, write_labels, write_png
+
+__all__ = [
+    "SUFFIXES",
+    "find",
+    "normalize",
+    "read",
+    "read_one",
+    "replacing",
+    "rescale",
+    "rescale_labels",
+    "to_uint8",
+    "write_labels",
+    "write_png",
+]

@@ -1,0 +1,96 @@
+"""Label images and pictures to files, the whole file or nothing."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import tifffile
+
+from unet_zoo import files
+from unet_zoo.errors import InputError
+
+
+def write_labels(path: str | os.PathLike[str], labels: np.ndarray) -> None:
+    """Write labels (Y, X) or (T, Y, X) as a TIFF, zlib-compressed.
+
+    Stored as uint16, or as uint32 when ids exceed 65535. Whoever looks at `path`
+    sees the old file or the whole new one.
+
+    >>> import tempfile
+    >>> path = Path(tempfile.mkdtemp()) / "labels.tif"
+    >>> write_labels(path, np.array([[0, 70000]]))
+    >>> tifffile.imread(path)
+    array([[    0, 70000]], dtype=uint32)
+    """
+    path, labels = Path(path), np.asarray(labels)
+    if path.suffix.lower() not in (".tif", ".tiff"):
+        message = f"Label images are TIFF files: name {path} with the suffix .tif"
+        raise InputError(message)
+    if labels.ndim not in (2, 3) or labels.size == 0 or labels.dtype.kind not in "bui":
+        message = (
+            f"`labels` for {path} must be whole numbers (Y, X) or (T, Y, X), "
+            f"got {labels.dtype} of shape {labels.shape}"
+        )
+        raise InputError(message)
+    if labels.min() < 0 or labels.max() > np.iinfo(np.uint32).max:
+        message = (
+            f"`labels` for {path} must be 0..4294967295, got {labels.min()}.."
+            f"{labels.max()}; -1 (not annotated) has no place in a result: "
+            "write np.maximum(labels, 0)"
+        )
+        raise InputError(message)
+    dtype = np.uint16 if labels.max() <= np.iinfo(np.uint16).max else np.uint32
+    with replacing(path) as part:
+        tifffile.imwrite(
+            part,
+            labels.astype(dtype),
+            photometric="minisblack",
+            compression="zlib",
+            metadata={"axes": "TYX"[-labels.ndim :]},
+        )
+
+
+def write_png(path: str | os.PathLike[str], rgb: np.ndarray) -> None:
+    """Write a uint8 picture (Y, X, 3) or (Y, X) as PNG, the whole file or nothing.
+
+    >>> import tempfile
+    >>> write_png(Path(tempfile.mkdtemp()) / "a.png", np.zeros((5, 6, 3), np.uint8))
+    """
+    import PIL.Image
+
+    path, rgb = Path(path), np.asarray(rgb)
+    if path.suffix.lower() != ".png":
+        message = f"Pictures are PNG files: name {path} with the suffix .png"
+        raise InputError(message)
+    grey = rgb.ndim == 2
+    if rgb.dtype != np.uint8 or not (grey or rgb.shape[2:] == (3,)):
+        message = (
+            f"`rgb` for {path} must be uint8 (Y, X, 3) or (Y, X), "
+            f"got {rgb.dtype} {rgb.shape}; see to_uint8"
+        )
+        raise InputError(message)
+    with replacing(path) as part:
+        PIL.Image.fromarray(np.ascontiguousarray(rgb)).save(part, format="PNG")
+
+
+@contextlib.contextmanager
+def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """Yield a path to write to as `files.replacing` does, with errors for people.
+
+    >>> import tempfile
+    >>> with replacing(Path(tempfile.mkdtemp()) / "a.txt") as part:
+    ...     _ = part.write_text("whole")
+    """
+    path = Path(path)
+    try:
+        with files.replacing(path) as part:
+            yield part
+    except OSError as error:
+        hint = "" if path.parent.is_dir() else f"; make the folder {path.parent} first"
+        reason = (error.strerror or str(error)).lower()
+        message = f"Cannot write {path}: {reason}{hint}"
+        raise InputError(message) from error
