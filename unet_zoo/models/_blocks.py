@@ -38,10 +38,7 @@ def check_arguments(
     check_count("classes", classes)
     check_count("filters", filters)
     check_count("depth", depth)
-    is_number = isinstance(dropout, numbers.Real) and not isinstance(dropout, bool)
-    if not is_number or not 0 <= dropout < 1:
-        message = f"`dropout` must be at least 0 and below 1. Received: {dropout!r}."
-        raise errors.InputError(message)
+    check_rate("dropout", dropout)
     check_word("dropout_at", dropout_at, DROPOUT_AT)
     if normalization is not None:
         check_word("normalization", normalization, (*NORMALIZATIONS, "None"))
@@ -56,6 +53,14 @@ def check_count(argument: str, value: Any, at_least: int = 1) -> None:
             f"`{argument}` must be a whole number of at least {at_least}. "
             f"Received: {value!r}."
         )
+        raise errors.InputError(message)
+
+
+def check_rate(argument: str, value: Any) -> None:
+    """Raise `InputError` unless `value` is a number of at least 0 and below 1."""
+    number = isinstance(value, numbers.Real) and not isinstance(value, bool)
+    if not number or not 0 <= value < 1:
+        message = f"`{argument}` must be at least 0 and below 1. Received: {value!r}."
         raise errors.InputError(message)
 
 
