@@ -7,6 +7,19 @@ Importing this imports neither keras nor h5py.
 
 from __future__ import annotations
 
+from unet_zoo.weights._entries import Entry, entry, index, names, write_entry
+from unet_zoo.weights._fetch import locate
 from unet_zoo.weights._file import assign, read_facts, sha256, write
 
-__all__ = ["assign", "read_facts", "sha256", "write"]
+__all__ = [
+    "Entry",
+    "assign",
+    "entry",
+    "index",
+    "locate",
+    "names",
+    "read_facts",
+    "sha256",
+    "write",
+    "write_entry",
+]
