@@ -1,0 +1,130 @@
+"""The generated parts of the README and of the documentation.
+
+A page holds a pair of markers; what stands between them is written by the function of
+that name in `BLOCKS`, from the folders that say what exists:
+
+    <!-- models:begin -->
+    <!-- models:end -->
+
+`python docs/generate.py README.md` writes them into a file, with `--check` it only says
+whether they are current (exit code 1 if not). MkDocs calls `on_page_markdown`, so the
+pages of the documentation keep their pairs empty.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))  # MkDocs loads this file by its path
+
+from unet_zoo import catalog, registry, weights  # noqa: E402
+
+
+def table(head: Sequence[str], rows: Iterable[Sequence[str]], empty: str) -> str:
+    """Return a Markdown table, or the sentence `empty` when there are no rows."""
+    cells = [[cell.replace("|", r"\|") for cell in row] for row in rows]
+    if not cells:
+        return empty
+    lines = [head, ["---"] * len(head), *cells]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def models() -> str:
+    """Return the table of architectures."""
+    rows = []
+    for name in registry.names():
+        info = registry.info(name)
+        paper = f"[{info.title}, {info.year}]({info.paper})"
+        rows.append([f"`{name}`", paper, info.summary])
+    return table(["name", "paper", "what it is"], rows, "No models yet.")
+
+
+def datasets() -> str:
+    """Return the table of datasets."""
+    rows = []
+    for name in catalog.names():
+        info = catalog.info(name)
+        teaches = "objects" if info.kind == "instances" else "classes"
+        rows.append([f"`{name}`", info.summary, teaches])
+    return table(["name", "what it is", "labels are"], rows, "No datasets yet.")
+
+
+def cards() -> str:
+    """Return the README of every dataset, each under its name."""
+    return "\n\n".join(
+        f"## {name}\n\n{catalog.info(name).description.strip()}"
+        for name in catalog.names()
+    )
+
+
+def zoo() -> str:
+    """Return the table of weights with what was measured with them."""
+    rows = []
+    for name in weights.names():
+        entry = weights.entry(name)
+        measured = ", ".join(
+            f"{metric} {value:.3f}"
+            for metric, value in entry.metrics.items()
+            if isinstance(value, float)
+        )
+        size = f"{entry.bytes / 1e6:.1f} MB"
+        row = [f"`{name}`", entry.summary, f"`{entry.model}`", f"`{entry.dataset}`"]
+        rows.append([*row, measured, size, entry.licence])
+    head = ["name", "what it is", "model", "dataset", "measured", "size", "licence"]
+    return table(head, rows, "No weights are published yet.")
+
+
+BLOCKS: dict[str, Callable[[], str]] = {
+    "models": models,
+    "datasets": datasets,
+    "cards": cards,
+    "zoo": zoo,
+}
+PAIR = re.compile(r"<!-- (\w+):begin -->\n.*?<!-- \1:end -->", flags=re.S)
+
+
+def fill(text: str) -> str:
+    """Return `text` with the part between every pair of markers written anew."""
+
+    def block(match: re.Match[str]) -> str:
+        name = match[1]
+        if name not in BLOCKS:
+            message = f"No block is called {name!r}; known: {', '.join(BLOCKS)}."
+            raise KeyError(message)
+        body = BLOCKS[name]()
+        return f"<!-- {name}:begin -->\n\n{body}\n\n<!-- {name}:end -->"
+
+    return PAIR.sub(block, text)
+
+
+def on_page_markdown(markdown: str, **_: Any) -> str:
+    """Fill the markers of a page; MkDocs calls this."""
+    return fill(markdown)
+
+
+def main() -> None:
+    """Write or check the files that the command line names."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("files", nargs="+", type=Path)
+    parser.add_argument("--check", action="store_true", help="change nothing")
+    arguments = parser.parse_args()
+    stale = []
+    for file in arguments.files:
+        before = file.read_text(encoding="utf-8")
+        after = fill(before)
+        if after != before:
+            stale.append(str(file))
+            if not arguments.check:
+                file.write_text(after, encoding="utf-8")
+    if stale and arguments.check:
+        sys.exit(f"Out of date: {', '.join(stale)}. Run `make readme`.")
+
+
+if __name__ == "__main__":
+    main()
