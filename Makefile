@@ -49,7 +49,7 @@ lint: $(VENV)/installed-dev
 	$(MAKE) docs
 
 docs: $(VENV)/installed-dev
-	$(BIN)/mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 readme: $(VENV)/installed-dev
 	$(BIN)/python docs/generate.py README.md

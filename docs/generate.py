@@ -41,7 +41,8 @@ def models() -> str:
     for name in registry.names():
         info = registry.info(name)
         paper = f"[{info.title}, {info.year}]({info.paper})"
-        rows.append([f"`{name}`", paper, info.summary])
+        what = re.sub(r"^Build the [^:]+: ", "", info.summary)
+        rows.append([f"`{name}`", paper, what])
     return table(["name", "paper", "what it is"], rows, "No models yet.")
 
 
@@ -60,6 +61,13 @@ def cards() -> str:
     return "\n\n".join(
         f"## {name}\n\n{catalog.info(name).description.strip()}"
         for name in catalog.names()
+    )
+
+
+def model_functions() -> str:
+    """Return the directive that shows the function of every model."""
+    return "\n\n".join(
+        f"::: unet_zoo.models.{name}.{name}" for name in registry.names()
     )
 
 
@@ -82,6 +90,7 @@ def zoo() -> str:
 
 BLOCKS: dict[str, Callable[[], str]] = {
     "models": models,
+    "model_functions": model_functions,
     "datasets": datasets,
     "cards": cards,
     "zoo": zoo,
