@@ -1,0 +1,77 @@
+"""Which datasets there are, and what is in them: one kind of example for all.
+
+A dataset is a folder in `unet_zoo/datasets` (a TFDS builder, found by listing) or a
+folder of the user's own images and masks.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from unet_zoo.catalog import builders, folders
+from unet_zoo.catalog.builders import DatasetInfo, info, names
+from unet_zoo.catalog.dataset import Dataset, Example
+from unet_zoo.errors import InputError, unknown
+
+__all__ = ["Dataset", "DatasetInfo", "Example", "info", "names", "open_dataset"]
+
+
+def open_dataset(
+    name_or_path: str | os.PathLike[str],
+    *,
+    config: str | None = None,
+    manual_dir: str | os.PathLike[str] | None = None,
+    data_dir: str | os.PathLike[str] | None = None,
+    validation: float = 0.12,
+) -> Dataset:
+    """Open a dataset by its name, or a folder of images and masks by its path.
+
+    A name (`names()` lists them) is prepared once and then read from `data_dir`, by
+    default the environment variable UNET_ZOO_DATA_DIR, else `~/.cache/unet_zoo/tfds`.
+    `config` chooses among its configurations. `manual_dir` is a folder with files that
+    cannot be downloaded, by default `data_dir/manual`; each content of it is prepared
+    apart, so that another archive never meets an old copy.
+
+    A path may point to
+    - `images/` and `masks/`, masks named like their image or with `_mask` or `_masks`,
+    - images and their `*_masks` side by side, as Cellpose has them,
+    - sequences of the Cell Tracking Challenge: `01/`, `01_GT/SEG`, `01_ST/SEG`,
+    - `train/` and `test/`, each one of these.
+    Everything is read and checked at once; `examples("all")` gives every pair. A word
+    that is a name means that dataset: write `./hela` for a folder of that name.
+
+    `validation` is the part of the training examples to hold back: their last block,
+    since neighbouring frames are alike, at least one of two, none where it is 0.
+
+    Raises `InputError` for an unknown name, a missing file (where to get it, where to
+    put it), or the first thing wrong in a folder.
+
+    >>> dataset = open_dataset("nowhere/at/all")
+    Traceback (most recent call last):
+        ...
+    unet_zoo.errors.InputError: There is no folder nowhere/at/all.
+    """
+    if not 0 <= validation < 1:
+        message = f"`validation` must be at least 0 and less than 1, got {validation}."
+        raise InputError(message)
+    if isinstance(name_or_path, str) and name_or_path in names():
+        return builders.open_builder(
+            name_or_path, config, manual_dir, data_dir, validation
+        )
+    path = Path(name_or_path).expanduser()
+    if path.is_dir():
+        if config is not None:
+            message = f"`config` chooses within a named dataset; {path} is a folder."
+            raise InputError(message)
+        return folders.open_folder(path, validation)
+    if path.exists():
+        message = f"{path} is a file; give the folder of images and masks it is in."
+        raise InputError(message)
+    if isinstance(name_or_path, str) and name_or_path == path.name:
+        message = (
+            f"{unknown('dataset', name_or_path, names())} Nor is it a folder here."
+        )
+        raise InputError(message)
+    message = f"There is no folder {path}."
+    raise InputError(message)
