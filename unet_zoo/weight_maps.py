@@ -70,8 +70,8 @@ def separate(labels: np.ndarray) -> np.ndarray:
 
     Of two neighbouring pixels (diagonals count) with different ids, the one of the
     larger object becomes 0; of equally large objects, the one with the higher id.
-    Lines are therefore one pixel wide, and afterwards no pixel has a different
-    object among its 8 neighbours.
+    Lines are therefore one pixel wide: afterwards no pixel has a different object
+    among its 8 neighbours, and no pixel that became 0 could be given back.
 
     No object disappears. One that would, because it is thin and hemmed in by
     smaller ones, takes precedence over them instead. Where even that leaves no
@@ -94,13 +94,16 @@ def separate(labels: np.ndarray) -> np.ndarray:
         promoted |= ~kept
         # Stable: among the promoted, and among the rest, small ones still win.
         order = order[np.argsort(~promoted[order], kind="stable")]
-    result = labels.copy()
-    result[given] = 0
+    apart = np.where(given, 0, index)
     for number in np.flatnonzero(~kept) + 1:
         own = index == number
-        inner = np.where(own, _to_outside(own), -1.0)
-        result.flat[inner.argmax()] = ids[number - 1]
-    return result
+        apart.flat[np.where(own, _to_outside(own), -1).argmax()] = number
+    # Where three objects meet, a pixel may have given way to one that gave way too.
+    for y, x in np.argwhere(given & ~_beside_another(apart, index)):
+        around = apart[max(y - 1, 0) : y + 2, max(x - 1, 0) : x + 2]
+        if not ((around > 0) & (around != index[y, x])).any():
+            apart[y, x] = index[y, x]
+    return np.where(apart == index, labels, 0)
 
 
 def touching_border(labels: np.ndarray, width: int = 1) -> np.ndarray:
@@ -221,6 +224,15 @@ def _giving_way(index: np.ndarray, order: np.ndarray) -> np.ndarray:
     rank = ranks[index]
     lowest = ndimage.minimum_filter(rank, 3, mode="constant", cval=_NOBODY)
     return (index > 0) & (lowest < rank)
+
+
+def _beside_another(apart: np.ndarray, index: np.ndarray) -> np.ndarray:
+    """Return which pixels have an object around them that is not `index` there."""
+    highest = ndimage.maximum_filter(apart, 3, mode="constant", cval=0)
+    lowest = ndimage.minimum_filter(
+        np.where(apart > 0, apart, _NOBODY), 3, mode="constant", cval=_NOBODY
+    )
+    return (highest > 0) & ((highest != index) | (lowest != index))
 
 
 def _to_outside(own: np.ndarray) -> np.ndarray:
