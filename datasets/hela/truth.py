@@ -115,7 +115,12 @@ def frame(
     if markers is None:
         best = known[0] if len(known) == 1 else merge(silver, gold)
         complete = best is gold
-        return Truth(*(x.astype("int32") for x in (silver, gold, best)), complete)
+        return Truth(
+            silver=silver.astype("int32"),
+            gold=gold.astype("int32"),
+            labels=best.astype("int32"),
+            complete=complete,
+        )
     if not gold.any():
         labels = unannotated(silver, markers, distance)
         return Truth(

@@ -10,7 +10,7 @@ import importlib
 import io
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -134,8 +134,10 @@ def _dataset(builder: Any, validation: float) -> Dataset:
         slices["train"] = f"train[:{available['train']}]"
         slices["validation"] = f"train[{available['train']}:]"
 
-    def reader(split: str) -> list[Example]:
-        return _read(builder, slices[split], split) if available[split] else []
+    def reader(split: str) -> Callable[[], list[Example]]:
+        if not available[split]:
+            return list
+        return lambda: _read(builder, slices[split], split)
 
     config = builder.builder_config
     source = (builder.info.metadata or {}).get("source")
@@ -151,7 +153,7 @@ def _dataset(builder: Any, validation: float) -> Dataset:
         kind=info(builder.name).kind,
         note=" ".join(note for note in notes if note),
         size_of={split: available[split] for split in order},
-        readers={split: lambda split=split: reader(split) for split in order},
+        readers={split: reader(split) for split in order},
     )
 
 
