@@ -71,6 +71,21 @@ def model_functions() -> str:
     )
 
 
+def commands() -> str:
+    """Return the help of every command, as the terminal shows it."""
+    import click
+
+    from unet_zoo import cli
+
+    context = click.Context(cli.main, info_name="unet-zoo")
+    parts = []
+    for name in cli.main.list_commands(context):
+        command = cli.main.get_command(context, name)
+        inner = click.Context(command, info_name=name, parent=context)
+        parts.append(f"## {name}\n\n```text\n{command.get_help(inner)}\n```")
+    return "\n\n".join(parts)
+
+
 def zoo() -> str:
     """Return the table of weights with what was measured with them."""
     rows = []
@@ -93,6 +108,7 @@ BLOCKS: dict[str, Callable[[], str]] = {
     "model_functions": model_functions,
     "datasets": datasets,
     "cards": cards,
+    "commands": commands,
     "zoo": zoo,
 }
 PAIR = re.compile(r"<!-- (\w+):begin -->\n.*?<!-- \1:end -->", flags=re.S)
