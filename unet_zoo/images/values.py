@@ -71,7 +71,7 @@ def to_uint8(image: np.ndarray) -> np.ndarray:
         raise InputError(message)
     shown = {1: [0, 0, 0], 2: [0, 1, 0]}.get(image.shape[-1], [0, 1, 2])
     together = image.dtype == np.uint8 and image.shape[-1] >= 3
-    image = np.nan_to_num(image.astype(np.float64), posinf=np.nan, neginf=np.nan)
+    image = np.where(np.isfinite(image), image, 0).astype(np.float64)
     image = image[..., : max(shown) + 1]
     axis = None if together else (0, 1)
     low, high = np.percentile(image, (1, 99), axis=axis)

@@ -1,0 +1,204 @@
+"""What people get beside the labels: overlays to look at, tables to calculate with."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from unet_zoo import images
+from unet_zoo.errors import InputError
+
+if TYPE_CHECKING:
+    import pandas
+
+# Bright on grey and far from one another; no blue, which is dark to the eye.
+COLOURS = np.array(
+    [
+        (255, 225, 25),
+        (0, 200, 255),
+        (255, 80, 220),
+        (90, 230, 60),
+        (255, 140, 0),
+        (150, 120, 255),
+        (255, 60, 60),
+        (0, 230, 170),
+        (255, 170, 190),
+        (190, 255, 120),
+        (205, 150, 80),
+        (120, 190, 255),
+    ],
+    np.uint8,
+)
+
+
+def overlay(image: np.ndarray, labels: np.ndarray, *, fill: float = 0.0) -> np.ndarray:
+    """Draw the outline of every object over the image, as uint8 (Y, X, 3).
+
+    The image (Y, X) or (Y, X, C) is stretched in contrast for the eye, see
+    `images.to_uint8`. Outlines lie inside their objects and are 1 pixel thick, 2 in
+    images of 400 pixels or more. An object keeps its colour from frame to frame
+    unless a neighbour has it. Objects that are not annotated (-1) are not drawn.
+
+    Args:
+        image: (Y, X) or (Y, X, C), any numbers.
+        labels: whole numbers (Y, X), 0 is background.
+        fill: how much of the colour the inside of an object takes, 0 to 1.
+
+    >>> labels = np.zeros((8, 8), int)
+    >>> labels[2:7, 2:7] = 1
+    >>> drawn = overlay(np.zeros((8, 8)), labels)
+    >>> int((drawn.max(axis=-1) > 0).sum())  # the rim of 5x5 pixels
+    16
+    """
+    labels = _checked(labels, image)
+    if not 0 <= fill <= 1:
+        message = f"`fill` must be between 0 and 1, got {fill}"
+        raise InputError(message)
+    drawn = images.to_uint8(image)
+    ids, compact = np.unique(np.maximum(labels, 0), return_inverse=True)
+    if ids[0] != 0:  # no background at all: keep 0 free for it
+        ids, compact = np.insert(ids, 0, 0), compact + 1
+    if len(ids) == 1:
+        return drawn
+    compact = compact.reshape(labels.shape)
+    colours = COLOURS[_colouring(ids, compact)]
+    if fill:
+        inside = compact > 0
+        tint = colours[compact[inside]]
+        drawn[inside] = np.round((1 - fill) * drawn[inside] + fill * tint)
+    rim = _rim(compact, thickness=2 if max(labels.shape) >= 400 else 1)
+    drawn[rim] = colours[compact[rim]]
+    return drawn
+
+
+def table(labels: np.ndarray, image: np.ndarray) -> pandas.DataFrame:
+    """Return one row per object: where it is, how large and how bright.
+
+    Columns, in pixels and in the image's own values: label, area, centroid_y,
+    centroid_x, min_y, min_x, max_y, max_x (the bounding box, its maximum exclusive),
+    mean_intensity (with several channels mean_intensity_0, mean_intensity_1, ...) and
+    touches_edge (the object may continue outside the image). Labels without objects
+    give an empty table with the same columns. Rows are sorted by label.
+
+    >>> labels = np.array([[0, 0, 0, 0], [0, 7, 7, 0], [0, 0, 0, 0]])
+    >>> table(labels, labels * 10)[["label", "area", "centroid_x", "mean_intensity"]]
+       label  area  centroid_x  mean_intensity
+    0      7     2         1.5            70.0
+    """
+    import pandas
+
+    labels = _checked(labels, image)
+    image = np.asarray(image)
+    image = image[..., None] if image.ndim == 2 else image
+    y, x = np.nonzero(labels > 0)
+    ids, member, area = np.unique(labels[y, x], return_inverse=True, return_counts=True)
+    box = np.zeros((4, len(ids)), np.int64)
+    box[:2] = np.max(labels.shape)
+    for low, high, place in ((0, 2, y), (1, 3, x)):
+        np.minimum.at(box[low], member, place)
+        np.maximum.at(box[high], member, place + 1)
+    columns = {"label": ids.astype(np.int64), "area": area.astype(np.int64)}
+
+    def mean(values: np.ndarray) -> np.ndarray:
+        return np.bincount(member, values, len(ids)) / area
+
+    columns["centroid_y"], columns["centroid_x"] = mean(y), mean(x)
+    columns |= dict(zip(("min_y", "min_x", "max_y", "max_x"), box, strict=True))
+    for channel in range(image.shape[-1]):
+        name = f"mean_intensity_{channel}" if image.shape[-1] > 1 else "mean_intensity"
+        columns[name] = mean(image[y, x, channel].astype(np.float64))
+    height, width = labels.shape
+    columns["touches_edge"] = (box[:2] == 0).any(axis=0) | (
+        box[2:] == [[height], [width]]
+    ).any(axis=0)
+    return pandas.DataFrame(columns)
+
+
+def write_table(path: str | os.PathLike[str], frame: pandas.DataFrame) -> None:
+    """Write a table as CSV with a header and without row numbers.
+
+    >>> import pathlib, tempfile
+    >>> path = pathlib.Path(tempfile.mkdtemp()) / "objects.csv"
+    >>> write_table(path, table(np.array([[0, 3]]), np.array([[5, 6]])))
+    >>> path.read_text().splitlines()[1]
+    '3,1,0.0,1.0,0,1,1,2,6.0,True'
+    """
+    with images.replacing(path) as part:
+        frame.to_csv(part, index=False, lineterminator="\n")
+
+
+def write_overlay(
+    path: str | os.PathLike[str],
+    image: np.ndarray,
+    labels: np.ndarray,
+    *,
+    fill: float = 0.0,
+) -> None:
+    """Write what `overlay` draws as PNG.
+
+    >>> import pathlib, tempfile
+    >>> path = pathlib.Path(tempfile.mkdtemp()) / "overlay.png"
+    >>> write_overlay(path, np.zeros((4, 5)), np.ones((4, 5), int))
+    """
+    images.write_png(path, overlay(image, labels, fill=fill))
+
+
+def _checked(labels: np.ndarray, image: np.ndarray) -> np.ndarray:
+    labels = np.asarray(labels)
+    if labels.ndim != 2 or labels.dtype.kind not in "bui":
+        message = (
+            f"`labels` must be whole numbers (Y, X), got {labels.dtype} of shape "
+            f"{labels.shape}; give the frames of a stack one by one"
+        )
+        raise InputError(message)
+    if np.ndim(image) not in (2, 3) or np.shape(image)[:2] != labels.shape:
+        message = (
+            f"`image` must be (Y, X) or (Y, X, C) of the size of `labels` "
+            f"{labels.shape}, got {np.shape(image)}"
+        )
+        raise InputError(message)
+    return labels.astype(np.int64)
+
+
+def _rim(labels: np.ndarray, thickness: int) -> np.ndarray:
+    """Mark pixels of objects with another object or background in reach."""
+    import scipy.ndimage
+
+    # "nearest": where the image ends, no outline pretends that the object does.
+    size = 2 * thickness + 1
+    highest = scipy.ndimage.maximum_filter(labels, size, mode="nearest")
+    lowest = scipy.ndimage.minimum_filter(labels, size, mode="nearest")
+    return (labels > 0) & (highest != lowest)
+
+
+def _colouring(ids: np.ndarray, compact: np.ndarray) -> np.ndarray:
+    """Return a colour per entry of `ids`, neighbours apart wherever possible.
+
+    Neighbours are objects whose nearest surroundings meet. Each object begins with
+    the colour of its own id and moves on while a neighbour has it.
+    """
+    import scipy.ndimage
+
+    nearest = scipy.ndimage.distance_transform_edt(
+        compact == 0, return_distances=False, return_indices=True
+    )
+    ground = compact[tuple(nearest)]
+    # A pair as one number: numpy sorts numbers far faster than rows.
+    pairs = []
+    for one, other in ((ground[1:], ground[:-1]), (ground[:, 1:], ground[:, :-1])):
+        met = one != other
+        pairs.append(one[met] * len(ids) + other[met])
+    neighbours: list[list[int]] = [[] for _ in ids]
+    for pair in np.unique(np.concatenate(pairs)).tolist():
+        first, second = divmod(pair, len(ids))
+        neighbours[first].append(second)
+        neighbours[second].append(first)
+    colours = np.full(len(ids), -1)
+    for number in range(1, len(ids)):
+        order = (ids[number] - 1 + np.arange(len(COLOURS))) % len(COLOURS)
+        taken = colours[neighbours[number]]
+        uses = [int(np.count_nonzero(taken == colour)) for colour in order]
+        colours[number] = order[int(np.argmin(uses))]
+    return colours
