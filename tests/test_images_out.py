@@ -40,8 +40,9 @@ def test_zscore_adds_up_in_double():
 
 @pytest.mark.parametrize("method", ["zscore", "percentile"])
 @pytest.mark.parametrize("value", [0, 7, 0.1, 1e-30, 3e38, -5])
-def test_constant_image_is_zero(method, value):
-    image = np.full((13, 17, 2), value, np.float32)
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_constant_image_is_zero(method, value, dtype):
+    image = np.full((13, 17, 2), value, dtype)
     image[..., 1] = np.arange(17)
     result = images.normalize(image, method)
     assert (result[..., 0] == 0).all()

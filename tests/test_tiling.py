@@ -146,6 +146,13 @@ def test_plan_spreads_what_the_tile_allows():
     assert len(tiles) == 4
 
 
+def test_plan_uses_all_that_the_network_gives():
+    """A tile of 16 gives 20 pixels at remainder 12: at the end, 4 without a call."""
+    for size, calls in [(20, 1), (21, 2), (36, 2), (37, 3)]:
+        tiles = tiling.plan((1, size), tile=16, margin=92, step=16, remainder=12)
+        assert len(tiles) == calls
+
+
 @pytest.mark.parametrize("depth", [0, 1, 2, 3, 4, 5])
 def test_valid_unet_is_what_survives(depth):
     """Only the sizes given pass the poolings, and they lose twice the margin."""
