@@ -144,8 +144,8 @@ def _matched(
     if left:
         names = ", ".join(mask.name for mask in list(left.values())[:3])
         message = (
-            f"{len(left)} masks in {masks[0].parent} have no image: {names}. Add the"
-            " images, or take the masks away."
+            f"Masks in {masks[0].parent} without an image: {len(left)}, {names}. Add"
+            " the images, or take the masks away."
         )
         raise InputError(message)
     return pairs
