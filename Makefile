@@ -22,7 +22,7 @@ help:
 
 # Some systems ship Python without ensurepip; then pip puts itself in.
 $(BIN)/python:
-	$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 14) and "unet-zoo needs Python 3.11 to 3.13; say make PYTHON=...")'
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 14) and "unet-zoo needs Python 3.11 to 3.13; say make PYTHON=...")'
 	$(PYTHON) -m venv $(VENV) || { \
 		$(PYTHON) -m venv --clear --without-pip $(VENV) && \
 		$(PYTHON) -m pip --python $(VENV) install pip; }
