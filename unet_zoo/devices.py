@@ -1,0 +1,54 @@
+"""The only file that knows backends and precisions."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+from collections.abc import Iterator
+
+from unet_zoo.errors import InputError, unknown
+
+BACKENDS = ("tensorflow", "jax", "torch")
+
+
+def choose_backend(name: str) -> None:
+    """Make Keras use backend `name`; must come before keras is first imported.
+
+    Raises:
+        InputError: for an unknown backend, one whose package is missing, or when
+            keras has already been imported with another one.
+    """
+    import importlib.util
+
+    if name not in BACKENDS:
+        raise unknown(kind="backend", word=name, options=BACKENDS)
+    if importlib.util.find_spec(name) is None:
+        message = (
+            f"The backend {name!r} needs the package {name!r}. "
+            f"Install it with: pip install 'unet-zoo[{name}]'"
+        )
+        raise InputError(message)
+    if "keras" in sys.modules:
+        import keras
+
+        if keras.backend.backend() != name:
+            message = (
+                f"Keras already runs on {keras.backend.backend()!r} in this process. "
+                f"Set KERAS_BACKEND={name} before anything imports keras."
+            )
+            raise InputError(message)
+    os.environ["KERAS_BACKEND"] = name
+
+
+@contextlib.contextmanager
+def precision(policy: str) -> Iterator[None]:
+    """Build models within the block under the dtype policy `policy`."""
+    import keras
+
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(policy)
+    try:
+        yield
+    finally:
+        keras.config.set_dtype_policy(before)

@@ -1,0 +1,99 @@
+"""How good a segmenter is on a dataset."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
+
+import numpy as np
+
+from unet_zoo import catalog, metrics
+from unet_zoo.errors import unknown
+from unet_zoo.metrics import Score
+
+
+class Segments(Protocol):
+    """Whatever turns an image into labels, such as a `Segmenter`."""
+
+    def segment(self, image: np.ndarray, /, **options: Any) -> np.ndarray:
+        """Return int (Y, X) labels of an image (Y, X, C)."""
+
+
+METRICS = ("SEG", "DET", "AP", "Dice", "IoU", "pixel accuracy", "V-Rand")
+
+
+def evaluate(
+    model: Segments,
+    examples: Sequence[catalog.Example],
+    *,
+    names: Sequence[str] | None = None,
+    progress: Callable[[int, int], None] | None = None,
+    **options: Any,
+) -> dict[str, Score]:
+    """Segment the examples and return every metric with what it rests on.
+
+    SEG, Dice and the other measures of shape use the frames with a reference; DET
+    uses the markers of all frames where the dataset has markers, and the reference
+    itself where it has none.
+
+    Args:
+        model: what is judged.
+        examples: of `catalog.Dataset.examples`.
+        names: of the metrics, among `METRICS`; None: all of them.
+        progress: called with (frames done, frames in all).
+        options: of `Segmenter.segment`, such as `tta` or `min_size`.
+
+    Returns:
+        The scores by name; AP contributes one entry for each threshold and their mean.
+    """
+    names = METRICS if names is None else tuple(names)
+    for name in names:
+        if name not in METRICS:
+            raise unknown(kind="metric", word=name, options=METRICS)
+    predictions = []
+    for number, example in enumerate(examples, start=1):
+        predictions.append(model.segment(example.image, **options))
+        if progress is not None:
+            progress(number, len(examples))
+    return score(examples, predictions, names)
+
+
+def score(
+    examples: Sequence[catalog.Example],
+    predictions: Sequence[np.ndarray],
+    names: Sequence[str] = METRICS,
+) -> dict[str, Score]:
+    """Return the scores of label images made anywhere; see `evaluate`."""
+    referenced = [
+        (example.reference, prediction)
+        for example, prediction in zip(examples, predictions, strict=True)
+        if example.reference is not None
+    ]
+    references = [reference for reference, _ in referenced]
+    found = [prediction for _, prediction in referenced]
+    marked = [
+        (example.markers, prediction)
+        for example, prediction in zip(examples, predictions, strict=True)
+        if example.markers is not None
+    ] or referenced
+    scores: dict[str, Score] = {}
+    for name in names:
+        if name == "DET":
+            scores[name] = metrics.det(*map(list, zip(*marked, strict=True)))
+        elif name == "AP":
+            at = metrics.average_precision(references, found)
+            mean = float(np.mean([each.value for each in at.values()]))
+            scores["AP"] = Score(mean, at[0.5].objects, at[0.5].frames)
+            scores |= {f"AP{round(100 * t)}": each for t, each in at.items()}
+        else:
+            scores[name] = _MEASURES[name](references, found)
+    return scores
+
+
+_MEASURES: dict[str, Callable[..., Score]] = {
+    "SEG": metrics.seg,
+    "Dice": metrics.dice,
+    "IoU": metrics.iou,
+    "pixel accuracy": metrics.pixel_accuracy,
+    "V-Rand": metrics.v_rand,
+}

@@ -1,0 +1,35 @@
+"""Pictures of what a training did."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from unet_zoo import files
+
+
+def write_curve(
+    path: Path, history: Sequence[Mapping[str, float]], metric: str
+) -> None:
+    """Write loss and validation metric against steps as a PNG picture.
+
+    Args:
+        path: of the picture.
+        history: rows with "step", "loss" and perhaps `metric`.
+        metric: name of the column drawn beside the loss.
+    """
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(7, 4), layout="constrained")
+    left = figure.subplots()
+    steps = [row["step"] for row in history]
+    left.plot(steps, [row["loss"] for row in history], color="tab:blue")
+    left.set_xlabel("step")
+    left.set_ylabel("training loss", color="tab:blue")
+    if metric in history[0]:
+        right = left.twinx()
+        values = [row[metric] for row in history]
+        right.plot(steps, values, color="tab:orange")
+        right.set_ylabel(f"validation {metric}", color="tab:orange")
+    with files.replacing(path) as part:
+        figure.savefig(part, dpi=120)

@@ -1,0 +1,294 @@
+"""Recipes: everything about one training, as plain values."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import types
+import typing
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from unet_zoo.errors import InputError, unknown
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """Ranges of the random changes; 0 or False switches one off.
+
+    Lengths are in pixels of the network's input, grey values in standard
+    deviations of the image (the network sees z-scored images).
+    """
+
+    rotation: float = 180.0
+    """Largest rotation in degrees, either way, uniform."""
+    flip: bool = True
+    """Mirror each axis with probability one half, independently."""
+    scale: float = 0.3
+    """Magnification is exp(u), u uniform within plus or minus this."""
+    shift: float = 0.1
+    """Largest shift as a fraction of the patch, uniform."""
+    elastic: float = 10.0
+    """Standard deviation of the control points' displacement in pixels."""
+    elastic_points: int = 3
+    """Control points per axis; 3 in Ronneberger et al. 2015."""
+    gamma: float = 0.35
+    """Exponent is exp(u), u uniform within plus or minus this."""
+    contrast: float = 0.45
+    """Factor is exp(u), u uniform within plus or minus this."""
+    brightness: float = 0.3
+    """Largest offset, uniform."""
+    light: float = 0.3
+    """Standard deviation of a smooth 3x3 field of light added to the image."""
+    blur: float = 1.2
+    """Largest standard deviation of a Gaussian blur in pixels, uniform."""
+    noise: float = 0.2
+    """Largest standard deviation of Gaussian noise, uniform."""
+
+
+@dataclass(frozen=True)
+class Optimizer:
+    """The optimizer, by its Keras name, and the course of its learning rate."""
+
+    name: str = "adamw"
+    """"adamw", "adam" or "sgd"."""
+    learning_rate: float = 2e-3
+    """Highest learning rate."""
+    schedule: str = "cosine"
+    """"cosine" (to zero, after a linear warm-up) or "constant"."""
+    warmup: int = 100
+    """Steps of linear warm-up of the cosine schedule."""
+    weight_decay: float = 1e-3
+    """Decoupled weight decay of "adamw"."""
+    momentum: float = 0.9
+    """Momentum of "sgd"."""
+    average: float = 0.995
+    """Momentum of the moving average of the weights; 0 for none."""
+    clip: float = 1.0
+    """Largest global norm of the gradient; 0 for no limit."""
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Everything that decides what a training gives, dataset aside.
+
+    Args:
+        model: name in the registry.
+        model_arguments: arguments of that model other than `input_shape`
+            and `classes`, which the data and the target decide.
+        target: "semantic", "border" or "distance".
+        target_arguments: arguments of that target.
+        scale: size of the image that the network sees, relative to the
+            original; results always come back at the original size. None:
+            chosen from the size of the objects when training begins.
+        normalization: how grey values are made comparable
+            (see `unet_zoo.images.normalize`).
+        patch: height and width of a training patch in pixels of the scaled
+            image; "valid" networks predict a smaller part of it.
+        batch: patches a step, over all devices.
+        steps: number of steps.
+        validate_every: steps between two validations.
+        precision: "float32" or "mixed_bfloat16".
+        tta: flips and rotations averaged in prediction: 1, 4 or 8.
+        seed: the one seed of every random choice.
+
+    Example:
+        >>> Recipe().replace(steps=10, optimizer={"learning_rate": 1e-3}).steps
+        10
+    """
+
+    model: str = "unet"
+    model_arguments: Mapping[str, Any] = field(default_factory=dict)
+    target: str = "distance"
+    target_arguments: Mapping[str, Any] = field(default_factory=dict)
+    scale: float | None = None
+    normalization: str = "zscore"
+    patch: int = 256
+    batch: int = 4
+    steps: int = 2000
+    validate_every: int = 100
+    precision: str = "float32"
+    tta: int = 8
+    seed: int = 0
+    augmentation: Augmentation = field(default_factory=Augmentation)
+    optimizer: Optimizer = field(default_factory=Optimizer)
+
+    def __post_init__(self) -> None:
+        for name in ("patch", "batch", "steps", "validate_every"):
+            if getattr(self, name) < 1:
+                message = (
+                    f"`{name}` must be at least 1. Received: {getattr(self, name)}"
+                )
+                raise InputError(message)
+        if self.scale is not None and not 0 < self.scale <= 8:
+            message = f"`scale` must lie in (0, 8]. Received: {self.scale}"
+            raise InputError(message)
+        choices = {
+            "target": ("semantic", "border", "distance"),
+            "precision": ("float32", "mixed_bfloat16"),
+            "tta": (1, 4, 8),
+        }
+        for name, options in choices.items():
+            if getattr(self, name) not in options:
+                if name == "tta":
+                    message = f"`tta` must be 1, 4 or 8. Received: {self.tta}"
+                    raise InputError(message)
+                raise unknown(name, str(getattr(self, name)), map(str, options))
+        for name, options in {
+            "name": ("adamw", "adam", "sgd"),
+            "schedule": ("cosine", "constant"),
+        }.items():
+            value = getattr(self.optimizer, name)
+            if value not in options:
+                raise unknown(kind=f"optimizer.{name}", word=value, options=options)
+        if not self.optimizer.learning_rate > 0:
+            message = (
+                "`optimizer.learning_rate` must be positive. "
+                f"Received: {self.optimizer.learning_rate}"
+            )
+            raise InputError(message)
+
+    def replace(self, **changes: Any) -> Recipe:
+        """Return a copy with other values; sections take dictionaries."""
+        return from_dict(changes, self)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain nested values, as they stand in a weights file."""
+        plain = dataclasses.asdict(self)
+        plain["model_arguments"] = dict(self.model_arguments)
+        plain["target_arguments"] = dict(self.target_arguments)
+        return plain
+
+
+def from_dict(values: Mapping[str, Any], base: Recipe | None = None) -> Recipe:
+    """Return `base` (the default recipe if None) changed by `values`.
+
+    Unknown or ill-typed fields raise InputError with the near match.
+
+    >>> from_dict({"stepz": 3})
+    Traceback (most recent call last):
+    unet_zoo.errors.InputError: Unknown recipe field 'stepz'. Did you mean 'steps'?
+    """
+    return _changed(base or Recipe(), values, "recipe field")
+
+
+def _changed(base: Any, values: Mapping[str, Any], kind: str) -> Any:
+    hints = typing.get_type_hints(type(base))
+    changes: dict[str, Any] = {}
+    for name, value in values.items():
+        if name not in hints:
+            raise unknown(kind, name, hints)
+        present = getattr(base, name)
+        if dataclasses.is_dataclass(present):
+            if dataclasses.is_dataclass(value):
+                changes[name] = value
+            elif isinstance(value, Mapping):
+                changes[name] = _changed(present, value, f"{name} field")
+            else:
+                message = f"`{name}` must be a table of fields. Received: {value!r}"
+                raise InputError(message)
+        else:
+            changes[name] = _typed(name, value, hints[name])
+    return dataclasses.replace(base, **changes)
+
+
+def _typed(name: str, value: Any, hint: Any) -> Any:
+    """Return `value` as the field's type; integers pass as floats, bools never."""
+    options = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
+    kinds = tuple(typing.get_origin(option) or option for option in options)
+    if float in kinds and type(value) is int:
+        return float(value)
+    if not isinstance(value, kinds) or (type(value) is bool and bool not in kinds):
+        wanted = getattr(hint, "__name__", str(hint))
+        message = f"`{name}` must be of type {wanted}. Received: {value!r}"
+        raise InputError(message)
+    return value
+
+
+def named(name: str, model: str = "unet") -> Recipe:
+    """Return the recipe `name` for `model`.
+
+    "default" is good on two cores within an hour, better with more steps.
+    "paper" is Ronneberger et al. 2015 to the letter where the paper speaks (valid
+    convolutions, batch of one, momentum 0.99, weight map, elastic grid of 3x3
+    points); the paper states no learning rate and no number of steps.
+
+    >>> named("paper").optimizer.momentum
+    0.99
+    """
+    if name not in RECIPES:
+        raise unknown(kind="recipe", word=name, options=RECIPES)
+    recipe = RECIPES[name]
+    if name == "paper" and model != "unet":
+        message = (
+            f"The recipe 'paper' is of the model 'unet'. Received: {model!r}. "
+            "Take the recipe 'default'."
+        )
+        raise InputError(message)
+    if model == recipe.model:
+        return recipe
+    # What every variant understands; the rest is left to the variant's default.
+    shared = ("filters", "depth", "dropout", "normalization")
+    kept = {key: recipe.model_arguments[key] for key in shared}
+    return recipe.replace(model=model, model_arguments=kept)
+
+
+RECIPES: Mapping[str, Recipe] = types.MappingProxyType(
+    {
+        "default": Recipe(
+            model_arguments={
+                "padding": "same",
+                "filters": 16,
+                "depth": 4,
+                "dropout": 0.3,
+                "normalization": "batch",
+            }
+        ),
+        "paper": Recipe(
+            model_arguments={"padding": "valid", "filters": 64, "depth": 4},
+            target="border",
+            scale=1.0,
+            patch=572,
+            batch=1,
+            steps=20000,
+            validate_every=500,
+            augmentation=Augmentation(
+                scale=0.0,
+                gamma=0.2,
+                contrast=0.2,
+                brightness=0.2,
+                light=0.0,
+                blur=0.0,
+                noise=0.0,
+            ),
+            optimizer=Optimizer(
+                name="sgd",
+                learning_rate=1e-3,
+                schedule="constant",
+                momentum=0.99,
+                average=0.0,
+                clip=0.0,
+            ),
+        ),
+    }
+)
+
+
+def to_toml(values: Mapping[str, Any]) -> str:
+    """Return nested plain values as TOML: plain keys, then tables; None is left out.
+
+    >>> print(to_toml({"steps": 3, "optimizer": {"name": "sgd"}}))
+    steps = 3
+    <BLANKLINE>
+    [optimizer]
+    name = "sgd"
+    """
+    plain, tables = [], []
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            tables.append(f"\n[{key}]\n{to_toml(value)}".rstrip())
+        elif value is not None:
+            # Of these types, TOML and JSON spell the values alike.
+            plain.append(f"{key} = {json.dumps(value)}")
+    return "\n".join(plain + tables)

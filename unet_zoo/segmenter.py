@@ -1,0 +1,293 @@
+"""Segmenters: a network with all it takes to turn an image into labels."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+
+from unet_zoo import (
+    catalog,
+    evaluation,
+    images,
+    metrics,
+    registry,
+    targets,
+    tiling,
+    weights,
+)
+from unet_zoo.errors import InputError
+
+_WHOLE = 1024 * 1024  # pixels of the network's image that are predicted in one go
+_TILE = 512
+
+
+class Segmenter:
+    """Network, normalisation and target together: from an image to labels.
+
+    Made by `load` and by `train`.
+
+    Args:
+        network: a `keras.Model` that maps (batch, Y, X, C) to logits.
+        facts: plain values that say how to use the network and where it comes from;
+            they are what a weights file holds (see `describe`).
+
+    Attributes:
+        network: the `keras.Model`, also as `model`.
+        target: what turns its output into labels.
+        facts: as given.
+
+    Example:
+        >>> import numpy as np
+        >>> network = registry.build("unet", classes=3, filters=2, padding="same")
+        >>> facts = describe("unet", {"filters": 2, "padding": "same"}, channels=1)
+        >>> segmenter = Segmenter(network, facts)
+        >>> segmenter.segment(np.zeros((30, 41), "uint8")).shape
+        (30, 41)
+    """
+
+    def __init__(self, network: keras.Model, facts: Mapping[str, Any]) -> None:
+        self.network = network
+        self.facts = dict(facts)
+        self.target = targets.get(facts["target"], **facts["target_arguments"])
+
+    @property
+    def model(self) -> keras.Model:
+        """Return the network."""
+        return self.network
+
+    @property
+    def name(self) -> str:
+        """Return the name of the zoo entry, or of the architecture."""
+        return str(self.facts.get("name", self.facts["model"]))
+
+    def segment(
+        self,
+        image: np.ndarray,
+        *,
+        tta: int | None = None,
+        tile: int | None = None,
+        progress: Callable[[int, int], None] | None = None,
+        **options: Any,
+    ) -> np.ndarray:
+        """Return the objects of an image, or of each frame of a stack.
+
+        Args:
+            image: (Y, X), (Y, X, C) or (T, Y, X, C), any number type, any size.
+            tta: flips and rotations averaged, 1, 4 or 8; None: what the weights were
+                published with.
+            tile: side of the tiles in pixels of the network's image; None: the whole
+                image up to a million pixels, tiles of 512 beyond.
+            progress: called with (tiles done, tiles in all) of each frame.
+            options: of the decoder: `threshold` (0.5), `min_size` (0 pixels),
+                `fill_holes` (True), `closing` (0 pixels).
+
+        Returns:
+            int32 (Y, X), or (T, Y, X) for a stack: 0 background, 1..N the objects.
+
+        Raises:
+            InputError: for another number of channels, NaN, or impossible options.
+        """
+        image = np.asarray(image)
+        if image.ndim == 4:
+            frames = [
+                self.segment(frame, tta=tta, tile=tile, progress=progress, **options)
+                for frame in image
+            ]
+            return np.stack(frames)
+        prediction = self.predict(image, tta=tta, tile=tile, progress=progress)
+        chosen = {**self.facts.get("decode", {}), **options}
+        return self.target.decode(prediction, scale=self.facts["scale"], **chosen)
+
+    def predict(
+        self,
+        image: np.ndarray,
+        *,
+        tta: int | None = None,
+        tile: int | None = None,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> np.ndarray:
+        """Return the activated output of the network at the image's size.
+
+        Args:
+            image: (Y, X) or (Y, X, C).
+            tta: see `segment`.
+            tile: see `segment`.
+            progress: see `segment`.
+
+        Returns:
+            float32 (Y, X, channels of the target) within [0, 1].
+        """
+        image = self._channels_last(np.asarray(image))
+        tta = self.facts["tta"] if tta is None else tta
+        if tta not in (1, 4, 8):
+            message = f"`tta` must be 1, 4 or 8. Received: {tta}"
+            raise InputError(message)
+        size = image.shape[:2]
+        image = images.normalize(image, self.facts["normalization"])
+        if self.facts["scale"] != 1.0:
+            image = images.rescale(image, self.facts["scale"])
+        depth = self.facts["model_arguments"].get("depth", 4)
+        if tile is None and image.shape[0] * image.shape[1] > _WHOLE:
+            tile = _TILE
+        total: Any = 0.0
+        for index in range(tta):
+            turned = _turn(image, index)
+            logits = tiling.predict(
+                self._run,
+                turned,
+                tile=tile,
+                margin=self._margin(tile),
+                step=2**depth,
+                padding=self._padding,
+                progress=progress,
+            )
+            total = total + _turn_back(self.target.activate(logits), index)
+        prediction = total / np.float32(tta)
+        if prediction.shape[:2] != size:
+            prediction = images.rescale(prediction, shape=size)
+        return prediction
+
+    @property
+    def _padding(self) -> str:
+        default = "valid" if self.facts["model"] == "unet" else "same"
+        return str(self.facts["model_arguments"].get("padding", default))
+
+    def _margin(self, tile: int | None) -> int:
+        """Return the context in pixels that a tile needs on each side."""
+        depth = self.facts["model_arguments"].get("depth", 4)
+        margin = tiling.valid_unet(depth).margin
+        if self._padding == "valid":
+            return margin
+        return 0 if tile is None else tiling.fitting(2 * margin, 2**depth)
+
+    def _run(self, batch: np.ndarray) -> np.ndarray:
+        return keras.ops.convert_to_numpy(self.network.predict_on_batch(batch))
+
+    def _channels_last(self, image: np.ndarray) -> np.ndarray:
+        """Return the image as (Y, X, C) with the channels the network was made for."""
+        wanted = self.facts["channels"]
+        if image.ndim == 2:
+            image = image[..., None]
+        if image.ndim != 3 or image.shape[-1] != wanted:
+            message = (
+                f"`image` must be of shape (Y, X{', ' + str(wanted)}): {self.name!r} "
+                f"takes {wanted} channel(s). Received: {image.shape}."
+            )
+            if image.ndim == 3 and wanted == 1:
+                message += " Give one channel, such as image[..., 0]."
+            raise InputError(message)
+        return image
+
+    def evaluate(
+        self, dataset: catalog.Dataset, split: str = "test", **options: Any
+    ) -> dict[str, metrics.Score]:
+        """Return the scores on a split of a dataset; see `evaluation.evaluate`."""
+        return evaluation.evaluate(self, dataset.examples(split), **options)
+
+    def save(self, path: str | os.PathLike[str], *, dtype: str = "float32") -> None:
+        """Write the weights file; "float16" halves its size."""
+        weights.write(Path(path), self.network, self.facts, dtype=dtype)
+
+
+def describe(
+    model: str,
+    model_arguments: Mapping[str, Any],
+    *,
+    channels: int,
+    target: str = "distance",
+    target_arguments: Mapping[str, Any] | None = None,
+    normalization: str = "zscore",
+    scale: float = 1.0,
+    tta: int = 1,
+    **provenance: Any,
+) -> dict[str, Any]:
+    """Return the facts that a segmenter needs, and whatever else is known of it."""
+    return {
+        "model": model,
+        "model_arguments": dict(model_arguments),
+        "channels": channels,
+        "target": target,
+        "target_arguments": dict(target_arguments or {}),
+        "normalization": normalization,
+        "scale": scale,
+        "tta": tta,
+        "versions": versions(),
+        **provenance,
+    }
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of the packages that decide what a training gives."""
+    backend = keras.backend.backend()
+    packages = ("unet-zoo", "keras", "numpy", "scipy", "scikit-image", backend)
+    return {"backend": backend} | {
+        package: importlib.metadata.version(package) for package in packages
+    }
+
+
+def load(
+    name_or_path: str | os.PathLike[str],
+    *,
+    base_url: str | None = None,
+    offline: bool = False,
+) -> Segmenter:
+    """Return the segmenter of a zoo entry or of a weights file.
+
+    Args:
+        name_or_path: a name that `unet-zoo weights` lists, or the path of a file that
+            training wrote.
+        base_url: where to fetch an entry that is not shipped with the package; by
+            default the environment variable UNET_ZOO_URL.
+        offline: never touch the network.
+
+    Raises:
+        InputError: for an unknown name (near matches named), a missing or damaged
+            file, or weights that do not fit their model.
+
+    Example:
+        >>> load("unet-blubs")
+        Traceback (most recent call last):
+        unet_zoo.errors.InputError: Unknown weights 'unet-blubs'. Did you mean ...
+    """
+    path = Path(name_or_path)
+    if not (path.suffix == ".h5" or path.exists()):
+        path = weights.locate(str(name_or_path), base_url=base_url, offline=offline)
+    facts = weights.read_facts(path)
+    target = targets.get(facts["target"], **facts["target_arguments"])
+    network = registry.build(
+        facts["model"],
+        input_shape=(None, None, facts["channels"]),
+        classes=target.channels,
+        **facts["model_arguments"],
+    )
+    weights.assign(network, path)
+    return Segmenter(network, facts)
+
+
+def _turn(image: np.ndarray, index: int) -> np.ndarray:
+    """Return the image under element `index` of the eight flips and rotations."""
+    # The first four are the flips: 4 stands for them, 8 adds their transposes.
+    if index & 1:
+        image = image[::-1]
+    if index & 2:
+        image = image[:, ::-1]
+    if index & 4:
+        image = image.swapaxes(0, 1)
+    return image
+
+
+def _turn_back(image: np.ndarray, index: int) -> np.ndarray:
+    """Undo `_turn`."""
+    if index & 4:
+        image = image.swapaxes(0, 1)
+    if index & 2:
+        image = image[:, ::-1]
+    if index & 1:
+        image = image[::-1]
+    return image

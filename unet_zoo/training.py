@@ -1,0 +1,338 @@
+"""Training, on one page: read it from top to bottom."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import math
+import os
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import keras
+from keras import ops
+
+from unet_zoo import (
+    augment,
+    catalog,
+    devices,
+    evaluation,
+    files,
+    images,
+    outputs,
+    pipeline,
+    plots,
+    registry,
+    segmenter,
+    targets,
+)
+from unet_zoo.errors import InputError
+from unet_zoo.recipe import Optimizer, Recipe, to_toml
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where a training stands: what `train` hands to its `progress` callback."""
+
+    step: int
+    steps: int
+    loss: float
+    metric: str
+    best: float | None
+    seconds: float
+
+    @property
+    def seconds_left(self) -> float:
+        """Return the time that the remaining steps would take at the present rate."""
+        return self.seconds / max(1, self.step) * (self.steps - self.step)
+
+
+class Learner(keras.Model):
+    """Network, augmentation and loss as one model, so that every backend trains it.
+
+    Its call receives the dictionary of the pipeline and gives back logits and truth;
+    no backend needs a training step of its own.
+    """
+
+    def __init__(
+        self, network: keras.Model, target: targets.Target, layer: augment.Augment
+    ) -> None:
+        super().__init__(name="learner", dtype="float32")
+        self.network = network
+        self.target = target
+        self.augment = layer
+
+    def build(self, input_shape: Any) -> None:
+        """Nothing to build: the network came with its variables."""
+
+    def call(self, batch: dict[str, Any], training: bool = False) -> dict[str, Any]:
+        stack = self.augment(batch["stack"], batch["uniform"], batch["normal"])
+        channels = self.augment.image_channels
+        logits = self.network(stack[..., :channels], training=training)
+        truth = stack[..., channels:]
+        # A network of valid convolutions predicts the middle of its patch.
+        lost = [a - b for a, b in zip(truth.shape[1:3], logits.shape[1:3], strict=True)]
+        y, x = (amount // 2 for amount in lost)
+        truth = truth[:, y : y + logits.shape[1], x : x + logits.shape[2]]
+        return {"logits": logits, "truth": truth}
+
+    def compute_loss(
+        self,
+        x: Any = None,
+        y: Any = None,
+        y_pred: Any = None,
+        sample_weight: Any = None,
+        training: bool = True,
+    ) -> Any:
+        return ops.mean(self.target.loss(y_pred["truth"], y_pred["logits"]))
+
+
+def train(
+    recipe: Recipe,
+    dataset: catalog.Dataset,
+    output: str | os.PathLike[str],
+    *,
+    progress: Callable[[Progress], None] | None = None,
+) -> segmenter.Segmenter:
+    """Train a network and return the segmenter with the best validated weights.
+
+    1. The folder `output` is made; one that holds anything is refused.
+    2. Examples are normalised, scaled and encoded once.
+    3. Every `validate_every` steps the averaged weights segment the validation
+       images; weights that do better than all before are written at once.
+    4. The folder then holds `weights.h5`, `recipe.toml`, `history.csv`, `curve.png`
+       and `samples/` with validation images overlaid. Interrupted by Ctrl-C, it holds
+       the same, of the steps done so far.
+
+    Args:
+        recipe: what to do; see `unet_zoo.recipe.named`.
+        dataset: what `catalog.open_dataset` returned. Its test split is not touched.
+        output: folder to write.
+        progress: called after every step.
+
+    Returns:
+        The segmenter that `weights.h5` holds.
+
+    Raises:
+        InputError: when the dataset, the recipe and the model do not fit together,
+            or `output` is not an empty or new folder.
+        KeyboardInterrupt: as it came, after the folder is complete.
+
+    Example:
+        >>> from unet_zoo import catalog, recipe, training
+        >>> data = catalog.open_dataset("blobs")  # doctest: +SKIP
+        >>> training.train(recipe.named("default"), data, "run")  # doctest: +SKIP
+    """
+    # === Prepare ===
+    taught = dataset.examples("train")
+    if not taught:
+        message = f"The dataset {dataset.name!r} has no training images."
+        raise InputError(message)
+    held_out = dataset.examples("validation")
+    if recipe.scale is None:
+        scale = pipeline.choose_scale([example.labels for example in taught])
+        recipe = recipe.replace(scale=scale if dataset.kind == "instances" else 1.0)
+    target = targets.get(recipe.target, **recipe.target_arguments)
+    stacks = pipeline.prepare(taught, recipe, target)
+    channels = stacks[0].shape[-1] - len(target.interpolation)
+    keras.utils.set_random_seed(recipe.seed)
+    with devices.precision(recipe.precision):
+        network = registry.build(
+            recipe.model,
+            input_shape=(recipe.patch, recipe.patch, channels),
+            classes=target.channels,
+            **recipe.model_arguments,
+        )
+    folder = _claim(Path(output))
+    _write_text(folder / "recipe.toml", to_toml(recipe.to_dict()))
+    facts = segmenter.describe(
+        recipe.model,
+        recipe.model_arguments,
+        channels=channels,
+        target=recipe.target,
+        target_arguments=target.arguments,
+        normalization=recipe.normalization,
+        scale=recipe.scale,
+        tta=recipe.tta,
+        recipe=recipe.to_dict(),
+        dataset={
+            "name": dataset.name,
+            "version": dataset.version,
+            "config": dataset.config,
+            "note": dataset.note,
+            "train": len(taught),
+            "validation": len(held_out),
+        },
+    )
+
+    # === Train ===
+    patch = (recipe.patch, recipe.patch)
+    layer = augment.Augment(recipe.augmentation, patch, channels, target.interpolation)
+    learner = Learner(network, target, layer)
+    # XLA compiles convolutions for the CPU badly; on accelerators Keras may choose.
+    learner.compile(make_optimizer(recipe.optimizer, recipe.steps), jit_compile="auto")
+    judge = _Judge(network, facts, dataset.kind, held_out, folder)
+    callbacks: list[keras.callbacks.Callback] = [_Tell(recipe, judge, progress)]
+    if recipe.optimizer.average:
+        callbacks.append(keras.callbacks.SwapEMAWeights(swap_on_epoch=True))
+    interrupted: KeyboardInterrupt | None = None
+    step = 0
+    try:
+        while step < recipe.steps:
+            part = recipe.replace(steps=min(step + recipe.validate_every, recipe.steps))
+            done = learner.fit(
+                pipeline.batches(stacks, part, start=step),
+                callbacks=callbacks,
+                shuffle=False,
+                verbose=0,
+            )
+            step = part.steps
+            judge.validate(step, done.history["loss"][0])
+    except KeyboardInterrupt as interrupt:
+        interrupted = interrupt
+
+    # === Write ===
+    if judge.history:
+        judge.finish()
+    if interrupted:
+        raise interrupted
+    return segmenter.load(folder / "weights.h5")
+
+
+class _Judge:
+    """Validates the weights of the moment, keeps the best, writes the history."""
+
+    def __init__(
+        self,
+        network: keras.Model,
+        facts: dict[str, Any],
+        kind: str,
+        examples: Sequence[catalog.Example],
+        folder: Path,
+    ) -> None:
+        self.network, self.facts, self.folder = network, facts, folder
+        # A validation image is measured against what it would have taught: the
+        # dataset's references may be too few for that.
+        self.examples = [
+            dataclasses.replace(example, reference=example.labels, markers=None)
+            for example in examples
+        ]
+        self.metric = "SEG" if kind == "instances" else "IoU"
+        self.best: float | None = None
+        self.history: list[dict[str, float]] = []
+        self.started = time.monotonic()
+
+    def validate(self, step: int, loss: float) -> None:
+        """Measure, and write the weights if none before were better."""
+        if not math.isfinite(loss):
+            message = (
+                f"The loss is {loss} after step {step}. Lower the learning rate; the "
+                "last good weights, if any, are in weights.h5."
+            )
+            raise InputError(message)
+        row = {"step": step, "loss": loss}
+        present = segmenter.Segmenter(self.network, self.facts)
+        if self.examples:
+            scores = evaluation.evaluate(
+                present, self.examples, names=(self.metric, "Dice"), tta=1
+            )
+            row |= {name: score.value for name, score in scores.items()}
+        row["seconds"] = round(time.monotonic() - self.started, 1)
+        self.history.append(row)
+        value = row.get(self.metric, math.nan)
+        # Without validation images the latest weights are all there is to prefer.
+        if self.best is None or math.isnan(value) or value >= self.best:
+            self.best = None if math.isnan(value) else value
+            self.facts["validation"] = row
+            present.save(self.folder / "weights.h5")
+        with (
+            files.replacing(self.folder / "history.csv") as part,
+            part.open("w", newline="") as file,
+        ):
+            writer = csv.DictWriter(file, fieldnames=list(row))
+            writer.writeheader()
+            writer.writerows(self.history)
+
+    def finish(self) -> None:
+        """Draw the curve and what the best weights make of the validation images."""
+        plots.write_curve(self.folder / "curve.png", self.history, self.metric)
+        best = segmenter.load(self.folder / "weights.h5")
+        for example in self.examples[:8]:
+            overlay = outputs.overlay(example.image, best.segment(example.image))
+            name = example.name.replace("/", "-") + ".png"
+            (self.folder / "samples").mkdir(exist_ok=True)
+            images.write_png(self.folder / "samples" / name, overlay)
+
+
+class _Tell(keras.callbacks.Callback):
+    """Reports every step to the caller."""
+
+    def __init__(
+        self,
+        recipe: Recipe,
+        judge: _Judge,
+        progress: Callable[[Progress], None] | None,
+    ) -> None:
+        super().__init__()
+        self.recipe, self.judge, self.progress = recipe, judge, progress
+        self.step = 0
+
+    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+        self.step += 1
+        if self.progress is not None:
+            self.progress(
+                Progress(
+                    step=self.step,
+                    steps=self.recipe.steps,
+                    loss=float(logs["loss"]),
+                    metric=self.judge.metric,
+                    best=self.judge.best,
+                    seconds=time.monotonic() - self.judge.started,
+                )
+            )
+
+
+def make_optimizer(plan: Optimizer, steps: int) -> keras.optimizers.Optimizer:
+    """Return the Keras optimizer of a recipe that runs for `steps` steps."""
+    rate: Any = plan.learning_rate
+    if plan.schedule == "cosine":
+        warmup = min(plan.warmup, steps // 2)
+        rate = keras.optimizers.schedules.CosineDecay(
+            0.0 if warmup else rate,
+            max(1, steps - warmup),
+            warmup_target=rate if warmup else None,
+            warmup_steps=warmup,
+        )
+    shared: dict[str, Any] = {"learning_rate": rate}
+    if plan.clip:
+        shared["global_clipnorm"] = plan.clip
+    if plan.average:
+        shared |= {"use_ema": True, "ema_momentum": plan.average}
+    if plan.name == "sgd":
+        return keras.optimizers.SGD(momentum=plan.momentum, **shared)
+    if plan.name == "adam":
+        return keras.optimizers.Adam(**shared)
+    return keras.optimizers.AdamW(weight_decay=plan.weight_decay, **shared)
+
+
+def _claim(folder: Path) -> Path:
+    """Make the folder; refuse one that holds anything, and name a free one."""
+    if folder.exists() and not folder.is_dir():
+        message = f"The output folder {folder} is a file. Choose another name."
+        raise InputError(message)
+    if folder.is_dir() and any(folder.iterdir()):
+        number = 2
+        while (free := folder.with_name(f"{folder.name}-{number}")).exists():
+            number += 1
+        message = f"The output folder {folder} is not empty. {free} is free."
+        raise InputError(message)
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def _write_text(path: Path, text: str) -> None:
+    with files.replacing(path) as part:
+        part.write_text(text, encoding="utf-8")
