@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import json
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from unet_zoo import errors, files
+from unet_zoo.weights import _facts
 
 if TYPE_CHECKING:
     import h5py
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 
 FORMAT = "unet-zoo weights"
 VERSION = 1
-REQUIRED = ("model", "arguments", "target", "normalization")
 DTYPES = ("float32", "float16")
 SIGNATURE = b"\x89HDF\r\n\x1a\n"
 
@@ -32,12 +31,12 @@ def write(
 ) -> None:
     """Write the variables of `network` and its `facts` to one HDF5 file.
 
-    `facts` are plain JSON values; the keys `model` (the name of the network),
-    `arguments` (what it was built with), `target` and `normalization` are required,
-    the rest is the caller's. Tuples come back as lists, keys as text. Floating
-    variables are stored as `dtype`, "float32" or "float16"; integers keep theirs.
-    The state of random generators is left out. The file appears whole or not at all,
-    and equal content gives equal bytes.
+    `facts` are plain JSON values; `model` (the name of the network),
+    `model_arguments`, `channels`, `target`, `target_arguments`, `normalization`,
+    `scale` and `tta` are required, the rest is the caller's. Tuples come back as
+    lists, keys as text. Floating variables are stored as `dtype`, "float32" or
+    "float16"; integers keep theirs. The state of random generators is left out. The
+    file appears whole or not at all, and equal content gives equal bytes.
 
     Raises `InputError` for facts that are not JSON or incomplete, for variables that
     are not finite or do not fit into float16.
@@ -46,8 +45,9 @@ def write(
     >>> inputs = keras.Input((None, None, 1))
     >>> outputs = keras.layers.Conv2D(2, 1, name="logits")(inputs)
     >>> network = keras.Model(inputs, outputs, name="tiny")
-    >>> facts = {"model": "tiny", "arguments": {}}
-    >>> facts |= {"target": {"name": "semantic"}, "normalization": "zscore"}
+    >>> facts = {"model": "tiny", "model_arguments": {}, "channels": 1}
+    >>> facts |= {"target": "semantic", "target_arguments": {}}
+    >>> facts |= {"normalization": "zscore", "scale": 1.0, "tta": 1}
     >>> path = Path(tempfile.mkdtemp()) / "weights.h5"
     >>> write(path, network, facts)
     >>> read_facts(path) == facts
@@ -61,7 +61,7 @@ def write(
         error = errors.unknown("dtype of weights", str(dtype), DTYPES)
         raise error
     path = Path(path)
-    text = _encode_facts(facts, network.name)
+    text = _facts.encode(facts, network.name).encode()
     arrays = {}
     for key, variable in _variables(network).items():
         array = np.asarray(variable)
@@ -78,13 +78,14 @@ def write(
                 raise errors.InputError(message)
         arrays[key] = array
     with files.replacing(path) as part, h5py.File(part, "w") as h5:
-        h5.attrs["format"] = FORMAT
+        # Everything has a fixed length: text of variable length lies on HDF5's global
+        # heap, where a single damaged byte can keep the library busy for ever. And a
+        # dataset, unlike an attribute, may be larger than 64 KiB.
+        h5.attrs["format"] = np.bytes_(FORMAT)
         h5.attrs["format_version"] = VERSION
-        # A string of variable length lies on the global heap: the limit of 64 KiB
-        # for an attribute does not apply to it.
-        h5.attrs["facts"] = text
-        h5.attrs["facts_sha256"] = hashlib.sha256(text.encode()).hexdigest()
-        h5.attrs["variables_sha256"] = _digest(arrays)
+        h5.attrs["facts_sha256"] = np.bytes_(hashlib.sha256(text).hexdigest())
+        h5.attrs["variables_sha256"] = np.bytes_(_digest(arrays))
+        h5.create_dataset("facts", data=np.bytes_(text), track_times=False)
         group = h5.create_group("variables")
         for key, array in arrays.items():
             group.create_dataset(key, data=array, track_times=False)
@@ -97,7 +98,7 @@ def read_facts(path: str | os.PathLike[str]) -> dict[str, Any]:
     one of ours, damaged, incomplete, or of a newer format.
     """
     with _opened(Path(path)) as h5:
-        return _facts(h5)
+        return _read_facts(h5)
 
 
 def assign(network: keras.Model, path: str | os.PathLike[str]) -> None:
@@ -111,7 +112,7 @@ def assign(network: keras.Model, path: str | os.PathLike[str]) -> None:
     path = Path(path)
     variables = _variables(network)
     with _opened(path) as h5:
-        facts = _facts(h5)
+        facts = _read_facts(h5)
         if facts["model"] != network.name:
             message = (
                 f"{path} holds weights of the model {facts['model']!r}; "
@@ -124,7 +125,7 @@ def assign(network: keras.Model, path: str | os.PathLike[str]) -> None:
             message = (
                 f"{path} does not fit the network {network.name!r}: "
                 f"{_some(problems)}. "
-                f"The network of the file was built with {facts['arguments']}."
+                f"The network of the file was built with {facts['model_arguments']}."
             )
             raise errors.InputError(message)
         # Only now: the model, not the file, says how much is read.
@@ -186,55 +187,19 @@ def _variables(network: keras.Model) -> dict[str, keras.Variable]:
     return found
 
 
-def _encode_facts(facts: Mapping[str, Any], model: str) -> str:
-    try:
-        text = json.dumps(
-            facts, allow_nan=False, ensure_ascii=False, sort_keys=True, indent=1
-        )
-        text.encode()
-    except (TypeError, ValueError, RecursionError) as error:
-        message = f"`facts` must be plain JSON values: {error}."
-        raise errors.InputError(message) from error
-    _check_facts(json.loads(text), "`facts`")
-    if facts["model"] != model:
-        message = (
-            f"`facts` are of the model {facts['model']!r}, the network is {model!r}."
-        )
-        raise errors.InputError(message)
-    return text
+def _read_facts(h5: h5py.File) -> dict[str, Any]:
+    import h5py
 
-
-def _check_facts(facts: Any, where: str) -> dict[str, Any]:
-    if not isinstance(facts, dict):
-        message = f"{where} must be a JSON object, got {type(facts).__name__}."
+    dataset = _hard(h5, "facts")
+    if not isinstance(dataset, h5py.Dataset) or dataset.dtype.kind != "S":
+        message = f"The facts in {h5.filename} are not text."
         raise errors.InputError(message)
-    missing = [key for key in REQUIRED if key not in facts]
-    if missing:
-        message = f"{where} lack {', '.join(missing)}."
-        raise errors.InputError(message)
-    if not isinstance(facts["model"], str) or not isinstance(facts["arguments"], dict):
-        message = f"{where}: `model` must be a name and `arguments` a JSON object."
-        raise errors.InputError(message)
-    return facts
-
-
-def _facts(h5: h5py.File) -> dict[str, Any]:
-    text = _text(h5, "facts")
-    where = f"The facts in {h5.filename}"
-    if hashlib.sha256(text.encode()).hexdigest() != _text(h5, "facts_sha256"):
+    _check_plain(dataset, "facts")
+    text = bytes(dataset[()])
+    if hashlib.sha256(text).hexdigest() != _text(h5, "facts_sha256"):
         message = f"{h5.filename} is damaged: its facts are not those once written."
         raise errors.InputError(message)
-    try:
-        facts = json.loads(text, parse_constant=_refuse_constant)
-    except (ValueError, RecursionError) as error:
-        message = f"{where} are not JSON: {error}."
-        raise errors.InputError(message) from error
-    return _check_facts(facts, where)
-
-
-def _refuse_constant(word: str) -> None:
-    message = f"{word} is not a JSON value"
-    raise ValueError(message)
+    return _facts.decode(text.decode(), f"The facts in {h5.filename}")
 
 
 def _digest(arrays: Mapping[str, np.ndarray]) -> str:
@@ -283,11 +248,11 @@ def _opened(path: Path) -> Iterator[h5py.File]:
 
 
 def _check_version(h5: h5py.File) -> None:
-    import numpy as np
-
-    version = h5.attrs["format_version"]
-    if not isinstance(version, np.integer) or version < 1:
-        message = f"{h5.filename} has no valid format version, got {version!r}."
+    attribute = h5.attrs.get_id("format_version")
+    plain = attribute.dtype.kind in "iu" and attribute.shape == ()
+    version = h5.attrs["format_version"] if plain else 0
+    if version < 1:
+        message = f"{h5.filename} has no valid format version."
         raise errors.InputError(message)
     if version > VERSION:
         message = (
@@ -298,18 +263,15 @@ def _check_version(h5: h5py.File) -> None:
 
 
 def _text(h5: h5py.File, name: str) -> str:
-    """Return one root attribute that must be a single text."""
-    import h5py
-
+    """Return one root attribute that must be a single text of fixed length."""
     if name not in h5.attrs:
         message = f"{h5.filename} lacks the attribute {name!r}."
         raise errors.InputError(message)
     attribute = h5.attrs.get_id(name)
-    if h5py.check_string_dtype(attribute.dtype) is None or attribute.shape != ():
+    if attribute.dtype.kind != "S" or attribute.shape != ():
         message = f"The attribute {name!r} of {h5.filename} is not text."
         raise errors.InputError(message)
-    value = h5.attrs[name]
-    return value.decode() if isinstance(value, bytes) else value
+    return h5.attrs[name].decode()
 
 
 def _hard(group: h5py.Group, name: str) -> h5py.Group | h5py.Dataset:
@@ -347,6 +309,13 @@ def _datasets(
             raise errors.InputError(message)
         seen.add(address)
         if isinstance(member, h5py.Dataset):
+            dtype = member.dtype
+            if dtype.name not in DTYPES and dtype.kind not in "iub":
+                message = (
+                    f"{where}: {key!r} has dtype {dtype}; expected "
+                    f"{', '.join(DTYPES)} or integers."
+                )
+                raise errors.InputError(message)
             _check_plain(member, key)
             yield key, member
         else:
@@ -356,10 +325,6 @@ def _datasets(
 def _check_plain(dataset: h5py.Dataset, key: str) -> None:
     """Refuse what would read other files or fill more memory than the file has."""
     where = f"{dataset.file.filename}: {key!r}"
-    dtype = dataset.dtype
-    if not (dtype.kind in "iub" or (dtype.kind == "f" and dtype.name in DTYPES)):
-        message = f"{where} has dtype {dtype}; expected {', '.join(DTYPES)} or integer."
-        raise errors.InputError(message)
     if dataset.is_virtual or dataset.external or dataset.chunks is not None:
         message = (
             f"{where} is virtual, external, chunked or compressed; "
@@ -368,7 +333,7 @@ def _check_plain(dataset: h5py.Dataset, key: str) -> None:
         raise errors.InputError(message)
     if dataset.shape is None or dataset.id.get_storage_size() != dataset.nbytes:
         message = (
-            f"{where} declares {dataset.shape} of {dtype}, "
+            f"{where} declares {dataset.shape} of {dataset.dtype}, "
             f"but the file holds {dataset.id.get_storage_size()} bytes of it."
         )
         raise errors.InputError(message)
