@@ -253,7 +253,7 @@ def test_wrong_arguments(change, word):
 
 
 def test_function_of_another_size_is_told():
-    with pytest.raises(ValueError, match=r"must return \(1, 8, 8, 'K'\)"):
+    with pytest.raises(ValueError, match=r"must return \(1, 4, 4, 'K'\)"):
         tiling.predict(
             lambda batch: batch[:, 1:-1, 1:-1], picture((4, 4)), margin=2, step=4,
             padding="same",

@@ -132,7 +132,6 @@ class Segmenter:
         image = images.normalize(image, self.facts["normalization"])
         if self.facts["scale"] != 1.0:
             image = images.rescale(image, self.facts["scale"])
-        depth = self.facts["model_arguments"].get("depth", 4)
         if tile is None and image.shape[0] * image.shape[1] > _WHOLE:
             tile = _TILE
         total: Any = 0.0
@@ -142,8 +141,8 @@ class Segmenter:
                 self._run,
                 turned,
                 tile=tile,
-                margin=self._margin(tile),
-                step=2**depth,
+                margin=self._margin,
+                step=2**self._depth,
                 padding=self._padding,
                 progress=progress,
             )
@@ -158,13 +157,19 @@ class Segmenter:
         default = "valid" if self.facts["model"] == "unet" else "same"
         return str(self.facts["model_arguments"].get("padding", default))
 
-    def _margin(self, tile: int | None) -> int:
-        """Return the context in pixels that a tile needs on each side."""
-        depth = self.facts["model_arguments"].get("depth", 4)
-        margin = tiling.valid_unet(depth).margin
-        if self._padding == "valid":
-            return margin
-        return 0 if tile is None else tiling.fitting(2 * margin, 2**depth)
+    @property
+    def _margin(self) -> int:
+        """Return the context in pixels that a tile needs on each side.
+
+        Of a padded network no pixel sees further than twice what the unpadded U-Net
+        loses: residual blocks and a bridge add convolutions at the lowest resolution.
+        """
+        margin = tiling.valid_unet(self._depth).margin
+        return margin if self._padding == "valid" else 2 * margin
+
+    @property
+    def _depth(self) -> int:
+        return int(self.facts["model_arguments"].get("depth", 4))
 
     def _run(self, batch: np.ndarray) -> np.ndarray:
         return keras.ops.convert_to_numpy(self.network.predict_on_batch(batch))

@@ -63,6 +63,7 @@ def plan(
     margin: int,
     step: int,
     remainder: int = 0,
+    inside: bool = False,
 ) -> list[Tile]:
     """Cut an image of `shape` (Y, X) into tiles, row by row.
 
@@ -72,16 +73,26 @@ def plan(
     whole image. `tile` is the largest target, in pixels or (Y, X); of the plans with
     the fewest tiles, the one with the smallest is taken. None: one tile.
 
+    With `inside`, sources stay within the image (completed to a multiple of `step`):
+    a network that pads by itself then meets the border of the image where it is, and
+    nowhere else.
+
     >>> for tile in plan((100, 300), tile=160, margin=8, step=16):
     ...     print(tile.source[1], tile.target[1])
     slice(-8, 168, None) slice(0, 160, None)
     slice(152, 328, None) slice(160, 300, None)
+    >>> for tile in plan((100, 300), tile=160, margin=16, step=16, inside=True):
+    ...     print(tile.source[1], tile.target[1])
+    slice(0, 192, None) slice(0, 160, None)
+    slice(112, 304, None) slice(160, 300, None)
     """
     margin = _whole("margin", margin, 0)
     step = _whole("step", step, 1)
     tiles = tile if isinstance(tile, tuple) else (tile, tile)
     rows, columns = (
-        _cut(size, limit, margin, step, remainder)
+        _cut_inside(size, limit, margin, step)
+        if inside
+        else _cut(size, limit, margin, step, remainder)
         for size, limit in zip(shape, tiles, strict=True)
     )
     return [
@@ -103,10 +114,11 @@ def predict(
 ) -> np.ndarray:
     """Predict an image (Y, X, C) tile by tile, as float32 (Y, X, K).
 
-    What lies outside the image is mirrored at its border, repeatedly where the image
-    is smaller than `margin`. For the network, tiles are invisible: with padding
-    "valid" the result is that of the whole image, with "same" it is so as far as the
-    network sees no further than `margin`.
+    With padding "valid", what lies outside the image is mirrored at its border,
+    repeatedly where the image is smaller than `margin`. With "same", tiles stay within
+    the image, completed to a multiple of `step` by mirroring. The result is that of the
+    whole image: always with "valid", and with "same" as far as the network sees no
+    further than `margin`.
 
     Args:
         function: takes a batch (1, h, w, C) and returns (1, h, w, K) for padding
@@ -142,7 +154,10 @@ def predict(
     if remainder is None:
         remainder = 0 if padding == "same" else -4 % step
     shape = (image.shape[0], image.shape[1])
-    tiles = plan(shape, tile=tile, margin=margin, step=step, remainder=remainder)
+    inside = padding == "same"
+    tiles = plan(
+        shape, tile=tile, margin=margin, step=step, remainder=remainder, inside=inside
+    )
 
     result = None
     for done, (source, target) in enumerate(tiles, start=1):
@@ -158,9 +173,16 @@ def predict(
             raise ValueError(message)
         if result is None:
             result = np.empty((*shape, output.shape[-1]), np.float32)
-        begin = 0 if padding == "valid" else margin
-        height, width = (part.stop - part.start for part in target)
-        result[target] = output[0, begin : begin + height, begin : begin + width]
+        # A valid network has lost `margin` of its source at each side.
+        begins = [
+            kept.start - seen.start - lost // 2
+            for kept, seen in zip(target, source, strict=True)
+        ]
+        rows, columns = (
+            slice(begin, begin + kept.stop - kept.start)
+            for begin, kept in zip(begins, target, strict=True)
+        )
+        result[target] = output[0, rows, columns]
         if progress is not None:
             progress(done, len(tiles))
     assert result is not None  # an image has pixels, so there was a tile
@@ -218,6 +240,24 @@ def _cut(
         pieces.append(
             _Piece(slice(start - margin, start - margin + seen), slice(start, stop))
         )
+    return pieces
+
+
+def _cut_inside(size: int, limit: int | None, margin: int, step: int) -> list[_Piece]:
+    """Cut one axis into pieces whose sources stay inside; see `plan`."""
+    whole = fitting(size, step)
+    margin = fitting(margin, step)
+    if limit is None:
+        return [_Piece(slice(0, whole), slice(0, size))]
+    limit = _whole("tile", limit, step, hint=f"; the smallest tile is {step}")
+    count = -(-size // (limit - limit % step))
+    stride = fitting(-(-size // count), step)
+    seen = min(whole, stride + 2 * margin)
+    pieces = []
+    for start in range(0, size, stride):
+        begin = min(max(0, start - margin), whole - seen)
+        target = slice(start, min(start + stride, size))
+        pieces.append(_Piece(slice(begin, begin + seen), target))
     return pieces
 
 
