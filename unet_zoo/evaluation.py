@@ -15,8 +15,9 @@ from unet_zoo.metrics import Score
 class Segments(Protocol):
     """Whatever turns an image into labels, such as a `Segmenter`."""
 
-    def segment(self, image: np.ndarray, /, **options: Any) -> np.ndarray:
-        """Return int (Y, X) labels of an image (Y, X, C)."""
+    @property
+    def segment(self) -> Callable[..., np.ndarray]:
+        """Return what gives int (Y, X) labels of an image (Y, X, C)."""
 
 
 METRICS = ("SEG", "DET", "AP", "Dice", "IoU", "pixel accuracy", "V-Rand")

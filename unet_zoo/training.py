@@ -155,7 +155,7 @@ def train(
         target=recipe.target,
         target_arguments=target.arguments,
         normalization=recipe.normalization,
-        scale=recipe.scale,
+        scale=recipe.scale or 1.0,
         tta=recipe.tta,
         recipe=recipe.to_dict(),
         dataset={
