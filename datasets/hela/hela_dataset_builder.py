@@ -7,6 +7,7 @@ import io
 import pathlib
 import re
 import shutil
+import urllib.request
 import zipfile
 from collections.abc import Iterator
 from typing import Any, ClassVar
@@ -168,6 +169,9 @@ def _download(dl_manager: tfds.download.DownloadManager, expected: str) -> pathl
     downloads = pathlib.Path(dl_manager.download_dir)
     before = set(downloads.rglob("*.tmp.*"))
     try:
+        if not any(downloads.rglob(f"*{_NAME}*.zip")):
+            # TFDS tries for minutes where there is no network; this fails at once.
+            urllib.request.build_opener().open(_URL, timeout=20).close()
         return pathlib.Path(dl_manager.download(_URL))
     except download_manager.NonMatchingChecksumError as error:
         message = (
