@@ -466,3 +466,10 @@ def test_sha256_is_that_of_the_bytes(file: Path) -> None:
     expected = hashlib.sha256(file.read_bytes()).hexdigest()
     assert weights.sha256(file) == expected
     assert re.fullmatch("[0-9a-f]{64}", expected)
+
+
+def test_write_names_the_folder_that_is_not_there(
+    network: keras.Model, tmp_path: Path
+) -> None:
+    with pytest.raises(errors.InputError, match=r"there is no folder .*/nowhere\."):
+        weights.write(tmp_path / "nowhere" / "a.h5", network, FACTS)

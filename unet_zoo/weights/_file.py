@@ -61,6 +61,9 @@ def write(
         error = errors.unknown("dtype of weights", str(dtype), DTYPES)
         raise error
     path = Path(path)
+    if not path.parent.is_dir():
+        message = f"{path} cannot be written: there is no folder {path.parent}."
+        raise errors.InputError(message)
     text = _facts.encode(facts, network.name).encode()
     arrays = {}
     for key, variable in _variables(network).items():
