@@ -25,10 +25,15 @@ def hela(shared_data, tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def frames(hela):
+def splits(hela):
+    """Return the examples of each split of the real dataset."""
+    return {split: hela.examples(split) for split in ("train", "validation", "test")}
+
+
+@pytest.fixture(scope="module")
+def frames(splits):
     """Return every example of the real dataset by its name."""
-    splits = ("train", "validation", "test")
-    return {each.name: each for split in splits for each in hela.examples(split)}
+    return {each.name: each for examples in splits.values() for each in examples}
 
 
 @pytest.fixture
@@ -127,9 +132,9 @@ def test_hela_learns_from_gold_where_there_is_gold(frames):
         )
 
 
-def test_hela_splits_are_blocks_that_share_nothing(hela):
+def test_hela_splits_are_blocks_that_share_nothing(splits):
     train, validation, test = (
-        [each.name for each in hela.examples(split)]
+        [each.name for each in splits[split]]
         for split in ("train", "validation", "test")
     )
     assert train + validation == [f"01_t{number:03d}" for number in range(84)]
@@ -190,6 +195,23 @@ def test_an_archive_and_its_folder_give_the_same(made_up, tmp_path):
     ):
         np.testing.assert_array_equal(one.image, other.image)
         np.testing.assert_array_equal(one.labels, other.labels)
+
+
+def test_two_may_prepare_at_the_same_time(made_up, tmp_path, monkeypatch):
+    from unet_zoo.datasets.hela.hela_dataset_builder import Builder
+
+    def opened():
+        return catalog.open_dataset("hela", manual_dir=made_up, data_dir=tmp_path)
+
+    original = Builder._split_generators
+
+    def overtaken(self, dl_manager):
+        monkeypatch.setattr(Builder, "_split_generators", original)
+        opened()  # somebody else, done before this one
+        return original(self, dl_manager)
+
+    monkeypatch.setattr(Builder, "_split_generators", overtaken)
+    assert len(opened().examples("test")) == 5
 
 
 def test_nothing_is_printed(made_up, tmp_path, capfd):

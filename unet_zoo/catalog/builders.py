@@ -105,12 +105,14 @@ def open_builder(
             home = root / f"manual-{_fingerprint(placed)}" if placed else root
             home.mkdir(parents=True, exist_ok=True)
             builder = cls(data_dir=home, config=config)
-            builder.download_and_prepare(
-                download_dir=root / "downloads",
-                download_config=tfds.download.DownloadConfig(
-                    manual_dir=manual, try_download_gcs=False
-                ),
-            )
+            with contextlib.suppress(FileExistsError):  # another process was faster
+                builder.download_and_prepare(
+                    download_dir=root / "downloads",
+                    download_config=tfds.download.DownloadConfig(
+                        manual_dir=manual, try_download_gcs=False
+                    ),
+                )
+            builder = cls(data_dir=home, config=config)
         except OSError as error:
             message = (
                 f"Cannot prepare the dataset {name!r} in {root}: {error}. Give another"
