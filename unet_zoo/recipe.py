@@ -181,7 +181,7 @@ def _changed(base: Any, values: Mapping[str, Any], kind: str) -> Any:
             raise unknown(kind, name, hints)
         present = getattr(base, name)
         if dataclasses.is_dataclass(present):
-            if dataclasses.is_dataclass(value):
+            if isinstance(value, type(present)):
                 changes[name] = value
             elif isinstance(value, Mapping):
                 changes[name] = _changed(present, value, f"{name} field")
