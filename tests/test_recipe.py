@@ -1,0 +1,109 @@
+"""Recipes refuse what is not meant, and survive the way through TOML."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+import tomllib
+
+import pytest
+
+from unet_zoo import recipe, registry
+from unet_zoo.errors import InputError
+
+NAMED = [recipe.named(name) for name in recipe.RECIPES]
+
+
+@pytest.mark.parametrize("plan", NAMED, ids=list(recipe.RECIPES))
+def test_toml_gives_the_recipe_back(plan):
+    text = recipe.to_toml(plan.to_dict())
+    assert recipe.from_dict(tomllib.loads(text)) == plan
+
+
+def test_toml_gives_odd_values_back():
+    plan = recipe.Recipe(
+        target_arguments={"seed": 1e-7, "smoothing": 3.0, "border": 3},
+        model_arguments={"a": True, "b": [1, 2.5], "c": 'say "né"\n\\'},
+        scale=0.125,
+        optimizer=recipe.Optimizer(learning_rate=3e-5),
+    )
+    assert recipe.from_dict(tomllib.loads(recipe.to_toml(plan.to_dict()))) == plan
+
+
+def test_replace_changes_only_what_it_names():
+    base = recipe.named("paper")
+    changed = base.replace(steps=3, augmentation={"blur": 2, "flip": False})
+    assert (changed.steps, changed.augmentation.blur) == (3, 2.0)
+    assert type(changed.augmentation.blur) is float
+    back = changed.replace(
+        steps=base.steps, augmentation=dataclasses.asdict(base.augmentation)
+    )
+    assert back == base
+    assert base.steps == 20000
+
+
+def test_replace_takes_whole_sections():
+    plan = recipe.Recipe().replace(optimizer=recipe.Optimizer(name="sgd"))
+    assert plan.optimizer.name == "sgd"
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"stepz": 3}, "Unknown recipe field 'stepz'. Did you mean 'steps'?"),
+        (
+            {"augmentation": {"rotations": 3}},
+            "Unknown augmentation field 'rotations'. Did you mean 'rotation'?",
+        ),
+        (
+            {"optimizer": {"learning_rat": 3}},
+            "Unknown optimizer field 'learning_rat'. Did you mean 'learning_rate'?",
+        ),
+        ({"target": "distanse"}, "Unknown target 'distanse'. Did you mean 'distance'?"),
+        ({"precision": "float64"}, "Unknown precision 'float64'. Did you mean"),
+        ({"optimizer": {"name": "adamx"}}, "Unknown optimizer.name 'adamx'. Did you"),
+        ({"optimizer": {"schedule": "cosin"}}, "Unknown optimizer.schedule 'cosin'."),
+        ({"tta": 3}, "`tta` must be 1, 4 or 8. Received: 3"),
+        ({"steps": 0}, "`steps` must be at least 1. Received: 0"),
+        ({"steps": "many"}, "`steps` must be of type int. Received: 'many'"),
+        ({"steps": 3.0}, "`steps` must be of type int. Received: 3.0"),
+        ({"steps": True}, "`steps` must be of type int. Received: True"),
+        ({"scale": 9}, "`scale` must lie in (0, 8]. Received: 9.0"),
+        ({"scale": "half"}, "`scale` must be of type float | None. Received: 'half'"),
+        ({"augmentation": {"flip": 1}}, "`flip` must be of type bool. Received: 1"),
+        ({"augmentation": 3}, "`augmentation` must be a table of fields. Received: 3"),
+        ({"model_arguments": [1]}, "`model_arguments` must be of type Mapping."),
+        ({"optimizer": {"learning_rate": 0}}, "`optimizer.learning_rate` must be pos"),
+        ({"optimizer": {"learning_rate": float("nan")}}, "must be positive."),
+        ({"optimizer": recipe.Augmentation()}, "`optimizer` must be a table of fiel"),
+    ],
+)
+def test_mistakes_are_named(changes, message):
+    with pytest.raises(InputError, match=re.escape(message)):
+        recipe.from_dict(changes)
+
+
+def test_scale_may_be_left_open():
+    assert recipe.Recipe(scale=0.5).replace(scale=None).scale is None
+
+
+@pytest.mark.parametrize("model", registry.names())
+def test_default_builds_every_model(model):
+    plan = recipe.named("default", model)
+    assert plan.model == model
+    arguments = {**plan.model_arguments, "filters": 2}
+    built = registry.build(model, input_shape=(32, 32, 1), classes=3, **arguments)
+    assert built.output_shape == (None, 32, 32, 3)
+
+
+def test_paper_is_of_its_own_model():
+    with pytest.raises(InputError, match="Take the recipe 'default'"):
+        recipe.named("paper", "resunet")
+    with pytest.raises(InputError, match="Unknown recipe 'papper'. Did you mean"):
+        recipe.named("papper")
+    # 572 to 388, as in figure 1.
+    plan = recipe.named("paper")
+    arguments = {**plan.model_arguments, "filters": 2}
+    shape = (plan.patch, plan.patch, 1)
+    built = registry.build(plan.model, input_shape=shape, **arguments)
+    assert built.output_shape[1:3] == (388, 388)
