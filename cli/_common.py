@@ -1,0 +1,313 @@
+"""What two verbs or more need: errors for people, shared options, a quiet start."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import functools
+import importlib
+import json
+import math
+import os
+import re
+import sys
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from unet_zoo import devices, errors, files
+
+if TYPE_CHECKING:
+    from unet_zoo import catalog
+    from unet_zoo.segmenter import Segmenter
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+# What the machine refuses; any other OSError is a bug and keeps its traceback.
+_REFUSALS = {
+    errno.EACCES,
+    errno.EDQUOT,
+    errno.EEXIST,
+    errno.EFBIG,
+    errno.EIO,
+    errno.EISDIR,
+    errno.ENAMETOOLONG,
+    errno.ENOENT,
+    errno.ENOSPC,
+    errno.ENOTDIR,
+    errno.EPERM,
+    errno.EROFS,
+}
+_WAYS_OUT = {
+    errno.ENOSPC: " Make room, or write to another disk.",
+    errno.EDQUOT: " Make room, or write to another disk.",
+    errno.EFBIG: " Raise the limit on the size of files, or write elsewhere.",
+    errno.EACCES: " Choose a place you may use, or ask for the permission.",
+    errno.EROFS: " Choose a place that can be written to.",
+}
+# Lines that TensorFlow's C++ writes to the terminal while it is imported, before it
+# looks at TF_CPP_MIN_LOG_LEVEL: information and warnings, never errors.
+_NOISE = re.compile(
+    rb"[IW]\d{4} \d\d:\d\d:|WARNING: All log messages before absl::"
+    rb"|\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d+: [IW] "
+)
+
+
+class Refused(click.ClickException):
+    """Something given cannot be used; shown without a traceback."""
+
+    exit_code = 2
+
+
+def explained(error: Exception) -> str | None:
+    """Return what to tell a user about `error`; None: it is a bug."""
+    if isinstance(error, errors.InputError):
+        return str(error)
+    if isinstance(error, OSError) and error.errno in _REFUSALS:
+        reason = (error.strerror or str(error)).rstrip(".")
+        where = f"{error.filename}: " if error.filename else ""
+        return f"{where}{reason}.{_WAYS_OUT.get(error.errno, '')}"
+    name = type(error).__name__
+    if name in ("MemoryError", "ResourceExhaustedError", "OutOfMemoryError"):
+        return (
+            "The memory is full. A training takes less with a smaller --batch or "
+            "--patch, a segmentation with a smaller --tile."
+        )
+    return None
+
+
+def keep(interrupt: KeyboardInterrupt, what: str) -> None:
+    """Let `interrupt` say what is left, once the program has ended."""
+    interrupt.add_note(what)
+
+
+def kept(interrupt: KeyboardInterrupt) -> str:
+    """Return what `keep` said."""
+    return " ".join(getattr(interrupt, "__notes__", []))
+
+
+# === A quiet start ===
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """Keep TensorFlow's greetings off the terminal; everything else arrives late."""
+    sys.stderr.flush()
+    with tempfile.TemporaryFile() as held:
+        saved = os.dup(2)
+        os.dup2(held.fileno(), 2)
+        try:
+            yield
+        finally:
+            sys.stderr.flush()
+            os.dup2(saved, 2)
+            os.close(saved)
+            held.seek(0)
+            for line in held:
+                if not _NOISE.match(line):
+                    os.write(2, line)
+
+
+def engine(module: str, backend: str | None = None) -> ModuleType:
+    """Import a module of unet_zoo that computes, with Keras on `backend`."""
+    chosen = backend or os.environ.get("KERAS_BACKEND")
+    if chosen:
+        devices.choose_backend(chosen)
+    with quiet():
+        return importlib.import_module(f"unet_zoo.{module}")
+
+
+# === Options that verbs share ===
+
+
+def together(
+    *options: Callable[[Function], Function],
+) -> Callable[[Function], Function]:
+    """Return one decorator for several options, in the order they are given."""
+
+    def decorate(function: Function) -> Function:
+        return functools.reduce(
+            lambda decorated, option: option(decorated), reversed(options), function
+        )
+
+    return decorate
+
+
+FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
+NEW_PATH = click.Path(path_type=Path)
+
+backend_option = click.option(
+    "--backend",
+    type=click.Choice(devices.BACKENDS),
+    help="What computes.  [default: KERAS_BACKEND, else tensorflow]",
+)
+dataset_options = together(
+    click.option(
+        "--dataset",
+        required=True,
+        metavar="NAME|FOLDER",
+        help="A name that `unet-zoo datasets` lists, or your own folder.",
+    ),
+    click.option("--config", metavar="NAME", help="Configuration of a named dataset."),
+    click.option(
+        "--manual-dir",
+        type=FOLDER,
+        help="Folder with files of the dataset that you placed by hand.",
+    ),
+    click.option(
+        "--data-dir",
+        type=NEW_PATH,
+        help="Where named datasets are kept.  [default: UNET_ZOO_DATA_DIR, else "
+        "~/.cache/unet_zoo/tfds]",
+    ),
+)
+segment_options = together(
+    click.option(
+        "--tta",
+        type=click.Choice(("1", "4", "8")),
+        help="Flips and rotations to average.  [default: that of the weights]",
+    ),
+    click.option(
+        "--tile",
+        type=click.IntRange(min=16),
+        metavar="PIXELS",
+        help="Side of the tiles of large images, in pixels that the network sees.  "
+        "[default: 512 above a million pixels]",
+    ),
+    click.option(
+        "--threshold",
+        type=click.FloatRange(0, 1),
+        help="How sure the network must be of an object's pixel.  [default: 0.5]",
+    ),
+    click.option(
+        "--min-size",
+        type=click.IntRange(min=0),
+        metavar="PIXELS",
+        help="Objects of a smaller area are dropped.  [default: 0]",
+    ),
+    click.option(
+        "--fill-holes/--no-fill-holes",
+        default=None,
+        help="Fill holes in objects.  [default: fill]",
+    ),
+    click.option(
+        "--closing",
+        type=click.IntRange(min=0),
+        metavar="PIXELS",
+        help="Radius within which gaps in an object's outline close.  [default: 0]",
+    ),
+)
+json_option = click.option(
+    "--json", "as_json", is_flag=True, help="Print JSON, for programs."
+)
+
+
+def given(**options: Any) -> dict[str, Any]:
+    """Return the options that were given; the others are left to the weights."""
+    options = {name: value for name, value in options.items() if value is not None}
+    if "tta" in options:
+        options["tta"] = int(options["tta"])
+    return options
+
+
+# === What verbs open ===
+
+
+def check_dataset(name: str, config: str | None) -> None:
+    """Refuse an unknown dataset or configuration before anything slow begins."""
+    from unet_zoo import catalog
+
+    if name in catalog.names():
+        configs = catalog.info(name).configs
+        if config is not None and config not in configs:
+            kind = f"configuration of {name}"
+            raise errors.unknown(kind, config, configs)
+    elif not Path(name).expanduser().is_dir():
+        catalog.open_dataset(name, config=config)  # says what is wrong with it
+
+
+def open_dataset(name: str, backend: str | None, **options: Any) -> catalog.Dataset:
+    """Open a dataset; a named one is prepared by TensorFlow, with keras before it."""
+    from unet_zoo import catalog
+
+    if name in catalog.names():
+        engine("datasets", backend)
+        click.echo(f"Opening the dataset {name} ...", err=True)
+    elif backend:
+        devices.choose_backend(backend)
+    with quiet():
+        return catalog.open_dataset(name, **options)
+
+
+def find_weights(name: str) -> Path:
+    """Return the weights file of a zoo name, or the file of that path."""
+    from unet_zoo import weights
+
+    path = Path(name).expanduser()
+    if path.is_dir() and (path / "weights.h5").exists():
+        return path / "weights.h5"
+    if path.suffix == ".h5" or path.exists():
+        return path
+    return weights.locate(name)
+
+
+def load(path: Path, backend: str | None) -> Segmenter:
+    """Return the segmenter of a weights file."""
+    return engine("segmenter", backend).load(path)  # type: ignore[no-any-return]
+
+
+# === What verbs write ===
+
+
+def check_writable(path: Path) -> None:
+    """Refuse a folder or file that cannot be made, before anything slow begins."""
+    parent = path
+    while not parent.exists():
+        parent = parent.parent
+    if not parent.is_dir() and parent != path:
+        message = f"{path} cannot be made: {parent} is a file."
+        raise errors.InputError(message)
+    if not os.access(parent, os.W_OK):
+        message = f"{path} cannot be written: no permission to write to {parent}."
+        raise errors.InputError(message)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file, the whole file or nothing."""
+    with files.replacing(path) as part:
+        part.write_text(text, encoding="utf-8")
+
+
+def to_json(value: Any) -> str:
+    """Return plain values as JSON; what is not a number becomes null."""
+
+    def plain(item: Any) -> Any:
+        if isinstance(item, dict):
+            return {key: plain(inner) for key, inner in item.items()}
+        if isinstance(item, list | tuple):
+            return [plain(inner) for inner in item]
+        return None if isinstance(item, float) and not math.isfinite(item) else item
+
+    return json.dumps(plain(value), indent=2, ensure_ascii=False, default=str)
+
+
+def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Return rows as aligned text; the last column wraps to the terminal's width."""
+    import shutil
+    import textwrap
+
+    lines = [list(head), *map(list, rows)]
+    widths = [max(len(line[n]) for line in lines) for n in range(len(head) - 1)]
+    indent = sum(widths) + 2 * len(widths)
+    room = max(30, shutil.get_terminal_size((100, 24)).columns - indent)
+    shown = []
+    for line in lines:
+        cells = [cell.ljust(width) for cell, width in zip(line, widths, strict=False)]
+        last = textwrap.wrap(line[-1], room) or [""]
+        shown.append("  ".join([*cells, last[0]]).rstrip())
+        shown.extend(" " * indent + more for more in last[1:])
+    return "\n".join(shown)

@@ -1,0 +1,52 @@
+"""`unet-zoo download`: weights of the zoo or of a server, onto this computer."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from unet_zoo.cli import _common
+
+
+@click.command()
+@click.argument("name")
+@click.option(
+    "--base-url",
+    metavar="URL",
+    help="Address of a server of weights.  [default: UNET_ZOO_URL]",
+)
+@click.option(
+    "--cache",
+    type=_common.NEW_PATH,
+    metavar="FOLDER",
+    help="Where weights are kept.  [default: UNET_ZOO_CACHE, else ~/.cache/unet_zoo]",
+)
+@click.option("--offline", is_flag=True, help="Never use the network, only look here.")
+def command(name: str, base_url: str | None, cache: Path | None, offline: bool) -> None:
+    """Fetch weights and print the path of the file.
+
+    The file is checked against its SHA-256 before it is used; a download that was
+    interrupted goes on where it stopped. `segment` and `evaluate` fetch by themselves;
+    this command is for computers that will be offline.
+    """
+    import tqdm
+
+    from unet_zoo import weights
+
+    try:
+        with tqdm.tqdm(unit="B", unit_scale=True, disable=None, leave=False) as bar:
+
+            def show(done: int, total: int) -> None:
+                bar.total = total
+                bar.update(done - bar.n)
+
+            path = weights.locate(
+                name, base_url=base_url, cache=cache, offline=offline, progress=show
+            )
+    except KeyboardInterrupt as interrupt:
+        _common.keep(
+            interrupt, "What has arrived is kept; the next call goes on there."
+        )
+        raise
+    click.echo(path)

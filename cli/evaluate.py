@@ -1,0 +1,142 @@
+"""`unet-zoo evaluate`: how good weights are on annotated images."""
+
+from __future__ import annotations
+
+import csv
+import io
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from unet_zoo import errors
+from unet_zoo.cli import _common
+
+if TYPE_CHECKING:
+    from unet_zoo.metrics import Score
+
+SUFFIXES = (".json", ".csv")
+
+
+@click.command()
+@click.argument("model", metavar="NAME|FILE")
+@_common.dataset_options
+@click.option(
+    "--split",
+    default="test",
+    show_default=True,
+    help='"train", "validation", "test"; of a folder also "all".',
+)
+@_common.segment_options
+@click.option(
+    "--output",
+    type=_common.NEW_PATH,
+    metavar="FILE",
+    help="Write the scores to a file as well, .json or .csv.",
+)
+@_common.backend_option
+def command(
+    model: str,
+    dataset: str,
+    config: str | None,
+    manual_dir: Path | None,
+    data_dir: Path | None,
+    split: str,
+    output: Path | None,
+    backend: str | None,
+    **options: Any,
+) -> None:
+    """Measure weights on annotated images.
+
+    Every metric comes with what it rests on: how many annotated objects in how many
+    frames. A value that no annotation supports is nan.
+
+    \b
+    Example:
+      unet-zoo evaluate resunet-hela --dataset hela
+      unet-zoo evaluate runs/first/weights.h5 --dataset my_dataset/ --split all
+    """
+    from unet_zoo import weights
+
+    if output is not None:
+        _check_output(output)
+    _common.check_dataset(dataset, config)
+    file = _common.find_weights(model)
+    channels = weights.read_facts(file)["channels"]
+    data = _common.open_dataset(
+        dataset, backend, config=config, manual_dir=manual_dir, data_dir=data_dir
+    )
+    examples = data.examples(split)
+    if not examples:
+        message = f"The split {split!r} of {dataset} holds no images."
+        raise errors.InputError(message)
+    if (there := examples[0].image.shape[-1]) != channels:
+        message = (
+            f"The images of {dataset} have {there} channel(s), {model} takes "
+            f"{channels}."
+        )
+        raise errors.InputError(message)
+    segmenter = _common.load(file, backend)
+    import tqdm
+
+    from unet_zoo import evaluation
+
+    chosen = _common.given(**options)
+
+    with tqdm.tqdm(total=len(examples), unit="frame", disable=None, leave=False) as bar:
+        scores = evaluation.evaluate(
+            segmenter,
+            examples,
+            progress=lambda done, _: bar.update(done - bar.n),
+            **chosen,
+        )
+    _show(scores)
+    if output is not None:
+        facts = {
+            "model": model,
+            "weights_sha256": weights.sha256(file),
+            "dataset": {
+                "name": data.name,
+                "version": data.version,
+                "config": data.config,
+                "note": data.note,
+            },
+            "split": split,
+            "options": chosen,
+            "metrics": {name: vars(score) for name, score in scores.items()},
+        }
+        text = (
+            _csv(scores) if output.suffix == ".csv" else _common.to_json(facts) + "\n"
+        )
+        _common.write_text(output, text)
+        click.echo(f"Written to {output}")
+
+
+def _check_output(path: Path) -> None:
+    if path.suffix not in SUFFIXES:
+        message = f"--output must end in .json or .csv. Received: {path}"
+        raise errors.InputError(message)
+    if path.is_dir():
+        message = f"--output {path} is a folder; give the name of a file."
+        raise errors.InputError(message)
+    if not path.parent.is_dir():
+        message = f"The folder {path.parent} of --output does not exist. Make it first."
+        raise errors.InputError(message)
+    _common.check_writable(path)
+
+
+def _show(scores: dict[str, Score]) -> None:
+    rows = [
+        [name, f"{score.value:.4f}", str(score.objects), str(score.frames)]
+        for name, score in scores.items()
+    ]
+    click.echo(_common.table(["metric", "value", "objects", "frames"], rows))
+
+
+def _csv(scores: dict[str, Score]) -> str:
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["metric", "value", "objects", "frames"])
+    for name, score in scores.items():
+        writer.writerow([name, score.value, score.objects, score.frames])
+    return text.getvalue()

@@ -1,0 +1,244 @@
+"""`unet-zoo train`: from a dataset to weights that segment."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from unet_zoo import errors, recipe, registry
+from unet_zoo.cli import _common
+
+if TYPE_CHECKING:
+    from unet_zoo.recipe import Recipe
+    from unet_zoo.training import Progress
+
+# Options that are arguments of the network, and one that lies deeper in the recipe.
+_OF_MODEL = ("filters", "depth")
+_AT = {"learning_rate": ("optimizer", "learning_rate")}
+
+
+@click.command()
+@click.argument("model")
+@_common.dataset_options
+@click.option(
+    "--validation",
+    type=click.FloatRange(0, 1, max_open=True),
+    default=0.12,
+    show_default=True,
+    metavar="FRACTION",
+    help="Part of the training images to hold back.",
+)
+@click.option(
+    "--output",
+    type=_common.NEW_PATH,
+    metavar="FOLDER",
+    help="A new or empty folder.  [default: runs/MODEL-DATASET]",
+)
+@click.option(
+    "--recipe",
+    "recipe_name",
+    default="default",
+    show_default=True,
+    metavar="NAME|FILE",
+    help="A name that `unet-zoo recipes` lists, or a recipe.toml.",
+)
+@click.option("--steps", type=int, help="Number of steps.")
+@click.option("--batch", type=int, help="Patches a step.")
+@click.option("--patch", type=int, help="Height and width of a patch in pixels.")
+@click.option("--filters", type=int, help="Filters of the network's first level.")
+@click.option("--depth", type=int, help="How often the network halves the resolution.")
+@click.option(
+    "--scale", type=float, help="Size of the image that the network sees, 0.5: half."
+)
+@click.option("--target", help="semantic, border or distance.")
+@click.option("--learning-rate", type=float, help="The highest learning rate.")
+@click.option("--precision", help="float32 or mixed_bfloat16.")
+@click.option("--tta", type=int, help="Flips averaged in prediction: 1, 4 or 8.")
+@click.option("--validate-every", type=int, help="Steps between two validations.")
+@click.option("--seed", type=int, help="The seed of every random choice.")
+@click.option(
+    "--set",
+    "settings",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="Any other field of the recipe, such as augmentation.elastic=0 or "
+    "optimizer.name=sgd; may be given again.",
+)
+@_common.backend_option
+def command(
+    model: str,
+    dataset: str,
+    config: str | None,
+    manual_dir: Path | None,
+    data_dir: Path | None,
+    validation: float,
+    output: Path | None,
+    recipe_name: str,
+    settings: tuple[str, ...],
+    backend: str | None,
+    **options: Any,
+) -> None:
+    """Train a network on a dataset.
+
+    MODEL is a name that `unet-zoo models` lists; the dataset a name as well, or a
+    folder of your own images and masks. The folder --output then holds the weights that
+    did best in validation, the recipe, the history and its curve, and validation images
+    with the outlines found in them.
+
+    Ctrl-C ends a training early and keeps the best weights so far.
+
+    \b
+    Example:
+      unet-zoo train unet --dataset hela
+      unet-zoo train resunet --dataset my_dataset/ --steps 500 --output runs/first
+    """
+    registry.info(model)
+    plan = _changed(_recipe(recipe_name, model), options, settings)
+    _common.check_dataset(dataset, config)
+    if output is None:
+        name = Path(dataset).expanduser().resolve().name
+        output = Path("runs") / f"{model}-{name}"
+    _check_free(output)
+    data = _common.open_dataset(
+        dataset,
+        backend,
+        config=config,
+        manual_dir=manual_dir,
+        data_dir=data_dir,
+        validation=validation,
+    )
+    training = _common.engine("training", backend)
+    sizes = ", ".join(f"{count} {split}" for split, count in data.size_of.items())
+    click.echo(f"{data.name}: {sizes}. {data.note}", err=True)
+    told = _Told(plan)
+    try:
+        with told:
+            segmenter = training.train(plan, data, output, progress=told)
+    except KeyboardInterrupt as interrupt:
+        _common.keep(interrupt, _left(output))
+        raise
+    _summarize(output, segmenter.facts.get("validation", {}), told.metric)
+
+
+def _recipe(name: str, model: str) -> Recipe:
+    """Return a named recipe, or the one in a file that a training wrote."""
+    path = Path(name)
+    if path.suffix != ".toml":
+        return recipe.named(name, model)
+    try:
+        values = tomllib.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        message = f"{path} is not TOML: {error}."
+        raise errors.InputError(message) from error
+    found = recipe.from_dict(values)
+    if found.model != model:
+        message = f"{path} is a recipe of the model {found.model!r}, not {model!r}."
+        raise errors.InputError(message)
+    return found
+
+
+def _changed(
+    plan: Recipe, options: Mapping[str, Any], settings: Sequence[str]
+) -> Recipe:
+    """Return the recipe with the options of the command line, --set last."""
+    changes: dict[str, Any] = {}
+    for name, value in options.items():
+        if value is not None:
+            at = ("model_arguments", name) if name in _OF_MODEL else (name,)
+            _put(changes, _AT.get(name, at), value, name)
+    for setting in settings:
+        key, equals, text = setting.partition("=")
+        if not equals or not key:
+            message = f"--set takes KEY=VALUE, such as steps=500. Received: {setting}"
+            raise errors.InputError(message)
+        _put(changes, tuple(key.split(".")), _value(text), f"--set {key}")
+    for name in ("model_arguments", "target_arguments"):
+        # Sections with free keys: what is not named stays as the recipe has it.
+        if isinstance(changes.get(name), dict):
+            changes[name] = {**getattr(plan, name), **changes[name]}
+    if changes.get("model", plan.model) != plan.model:
+        message = "The model is the first argument of train, not a --set."
+        raise errors.InputError(message)
+    return plan.replace(**changes)
+
+
+def _put(changes: dict[str, Any], at: Sequence[str], value: Any, name: str) -> None:
+    for key in at[:-1]:
+        changes = changes.setdefault(key, {})
+        if not isinstance(changes, dict):
+            message = f"{name}: {key} has already been given a value of its own."
+            raise errors.InputError(message)
+    changes[at[-1]] = value
+
+
+def _value(text: str) -> Any:
+    """Return what `text` is in TOML; a bare word is a text."""
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text
+
+
+def _check_free(folder: Path) -> None:
+    """Refuse now what training would refuse once everything is loaded."""
+    if folder.exists() and not folder.is_dir():
+        message = f"The output folder {folder} is a file. Choose another name."
+        raise errors.InputError(message)
+    _common.check_writable(folder)
+    if folder.is_dir() and any(folder.iterdir()):
+        number = 2
+        while (free := folder.with_name(f"{folder.name}-{number}")).exists():
+            number += 1
+        message = (
+            f"The output folder {folder} is not empty. Give --output {free}, which is "
+            "free."
+        )
+        raise errors.InputError(message)
+
+
+class _Told:
+    """Shows where a training stands: a bar on a terminal, lines in a log."""
+
+    def __init__(self, plan: Recipe) -> None:
+        import tqdm
+
+        self.plan, self.metric = plan, ""
+        self.bar = tqdm.tqdm(total=plan.steps, unit="step", disable=None)
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, *_: object) -> None:
+        self.bar.close()
+
+    def __call__(self, now: Progress) -> None:
+        self.metric = now.metric
+        best = "" if now.best is None else f"best {now.metric} {now.best:.3f}"
+        if not self.bar.disable:
+            self.bar.set_postfix_str(f"loss {now.loss:.3f} {best}", refresh=False)
+            self.bar.update(now.step - self.bar.n)
+        elif now.step % self.plan.validate_every == 0 or now.step == now.steps:
+            parts = [f"step {now.step}/{now.steps}", f"loss {now.loss:.3f}", best]
+            parts.append(f"{now.seconds_left:.0f} s left")
+            click.echo(", ".join(part for part in parts if part), err=True)
+
+
+def _left(output: Path) -> str:
+    if (output / "weights.h5").exists():
+        return f"The best weights so far are in {output / 'weights.h5'}."
+    return f"No validation was reached, so {output} holds no weights."
+
+
+def _summarize(output: Path, best: Mapping[str, Any], metric: str) -> None:
+    if metric in best:
+        click.echo(
+            f"Best {metric} in validation: {best[metric]:.3f}, step {best['step']}"
+        )
+    click.echo(f"Weights, recipe, history, curve and samples: {output}")
+    click.echo("Segment with them:")
+    weights = output / "weights.h5"
+    click.echo(f"  unet-zoo segment IMAGES --model {weights} --output masks/")
