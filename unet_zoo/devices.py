@@ -52,3 +52,18 @@ def precision(policy: str) -> Iterator[None]:
         yield
     finally:
         keras.config.set_dtype_policy(before)
+
+
+def compile_xla() -> bool | str:
+    """Return what `jit_compile` should be: XLA everywhere but for TensorFlow on a CPU.
+
+    There XLA replaces TensorFlow's convolutions by its own, which take about twice as
+    long (U-Net of 16 filters, bfloat16: 0.65 s a step against 0.27 s).
+    """
+    import keras
+
+    if keras.backend.backend() != "tensorflow":
+        return "auto"
+    import tensorflow as tf
+
+    return "auto" if tf.config.list_physical_devices("GPU") else False

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import dataclasses
 import math
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -58,17 +59,36 @@ class Learner(keras.Model):
     """
 
     def __init__(
-        self, network: keras.Model, target: targets.Target, layer: augment.Augment
+        self,
+        network: keras.Model,
+        target: targets.Target,
+        layer: augment.Augment,
+        momentum: float,
     ) -> None:
         super().__init__(name="learner", dtype="float32")
         self.network = network
         self.target = target
         self.augment = layer
+        self.momentum = momentum
+        self.averages = []
+        if momentum:
+            self.calls = self.add_weight(shape=(), trainable=False, name="calls")
+            for variable in network.trainable_variables:
+                average = self.add_weight(
+                    shape=variable.shape,
+                    dtype=variable.dtype,
+                    trainable=False,
+                    name=variable.path.replace("/", "_") + "_average",
+                )
+                average.assign(variable)
+                self.averages.append(average)
 
     def build(self, input_shape: Any) -> None:
         """Nothing to build: the network came with its variables."""
 
     def call(self, batch: dict[str, Any], training: bool = False) -> dict[str, Any]:
+        if training:
+            self._average()
         stack = self.augment(batch["stack"], batch["uniform"], batch["normal"])
         channels = self.augment.image_channels
         logits = self.network(stack[..., :channels], training=training)
@@ -78,6 +98,36 @@ class Learner(keras.Model):
         y, x = (amount // 2 for amount in lost)
         truth = truth[:, y : y + logits.shape[1], x : x + logits.shape[2]]
         return {"logits": logits, "truth": truth}
+
+    def _average(self) -> None:
+        """Move the averages towards the weights.
+
+        Keras' own averaging writes the averages over the weights whenever `fit` ends,
+        which here is at each validation.
+        """
+        if not self.momentum:
+            return
+        # Young averages follow faster, so that the random start is soon forgotten.
+        self.calls.assign_add(1.0)
+        momentum = ops.minimum(self.momentum, self.calls / (self.calls + 9.0))
+        for average, variable in zip(
+            self.averages, self.network.trainable_variables, strict=True
+        ):
+            value = ops.stop_gradient(ops.convert_to_tensor(variable))
+            average.assign(value + momentum * (average - value))
+
+    @contextlib.contextmanager
+    def averaged(self) -> Iterator[None]:
+        """Give the network its averaged weights within the block."""
+        pairs = list(zip(self.network.trainable_variables, self.averages, strict=False))
+        own = [ops.convert_to_numpy(variable).copy() for variable, _ in pairs]
+        for variable, average in pairs:
+            variable.assign(average)
+        try:
+            yield
+        finally:
+            for (variable, _), value in zip(pairs, own, strict=True):
+                variable.assign(value)
 
     def compute_loss(
         self,
@@ -140,12 +190,15 @@ def train(
     channels = stacks[0].shape[-1] - len(target.interpolation)
     keras.utils.set_random_seed(recipe.seed)
     with devices.precision(recipe.precision):
-        network = registry.build(
-            recipe.model,
-            input_shape=(recipe.patch, recipe.patch, channels),
-            classes=target.channels,
-            **recipe.model_arguments,
-        )
+        # Built twice: the first refuses a patch that does not fit, the second takes
+        # any size, since validation images are not patches.
+        for side in (recipe.patch, None):
+            network = registry.build(
+                recipe.model,
+                input_shape=(side, side, channels),
+                classes=target.channels,
+                **recipe.model_arguments,
+            )
     folder = _claim(Path(output))
     _write_text(folder / "recipe.toml", to_toml(recipe.to_dict()))
     facts = segmenter.describe(
@@ -171,13 +224,13 @@ def train(
     # === Train ===
     patch = (recipe.patch, recipe.patch)
     layer = augment.Augment(recipe.augmentation, patch, channels, target.interpolation)
-    learner = Learner(network, target, layer)
-    # XLA compiles convolutions for the CPU badly; on accelerators Keras may choose.
-    learner.compile(make_optimizer(recipe.optimizer, recipe.steps), jit_compile="auto")
+    learner = Learner(network, target, layer, recipe.optimizer.average)
+    learner.compile(
+        make_optimizer(recipe.optimizer, recipe.steps),
+        jit_compile=devices.compile_xla(),
+    )
     judge = _Judge(network, facts, dataset.kind, held_out, folder)
-    callbacks: list[keras.callbacks.Callback] = [_Tell(recipe, judge, progress)]
-    if recipe.optimizer.average:
-        callbacks.append(keras.callbacks.SwapEMAWeights(swap_on_epoch=True))
+    tell = _Tell(recipe, judge, progress)
     interrupted: KeyboardInterrupt | None = None
     step = 0
     try:
@@ -185,12 +238,13 @@ def train(
             part = recipe.replace(steps=min(step + recipe.validate_every, recipe.steps))
             done = learner.fit(
                 pipeline.batches(stacks, part, start=step),
-                callbacks=callbacks,
+                callbacks=[tell],
                 shuffle=False,
                 verbose=0,
             )
             step = part.steps
-            judge.validate(step, done.history["loss"][0])
+            with learner.averaged():
+                judge.validate(step, done.history["loss"][0])
     except KeyboardInterrupt as interrupt:
         interrupted = interrupt
 
@@ -239,7 +293,11 @@ class _Judge:
             scores = evaluation.evaluate(
                 present, self.examples, names=(self.metric, "Dice"), tta=1
             )
-            row |= {name: score.value for name, score in scores.items()}
+            row |= {
+                name: score.value
+                for name, score in scores.items()
+                if math.isfinite(score.value)
+            }
         row["seconds"] = round(time.monotonic() - self.started, 1)
         self.history.append(row)
         value = row.get(self.metric, math.nan)
@@ -252,7 +310,8 @@ class _Judge:
             files.replacing(self.folder / "history.csv") as part,
             part.open("w", newline="") as file,
         ):
-            writer = csv.DictWriter(file, fieldnames=list(row))
+            names = {name: None for line in self.history for name in line}
+            writer = csv.DictWriter(file, fieldnames=list(names))
             writer.writeheader()
             writer.writerows(self.history)
 
@@ -309,8 +368,6 @@ def make_optimizer(plan: Optimizer, steps: int) -> keras.optimizers.Optimizer:
     shared: dict[str, Any] = {"learning_rate": rate}
     if plan.clip:
         shared["global_clipnorm"] = plan.clip
-    if plan.average:
-        shared |= {"use_ema": True, "ema_momentum": plan.average}
     if plan.name == "sgd":
         return keras.optimizers.SGD(momentum=plan.momentum, **shared)
     if plan.name == "adam":
