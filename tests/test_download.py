@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import hashlib
 import http.server
@@ -134,12 +135,20 @@ def served(made: Path, tmp_path: Path) -> Path:
 
 @pytest.fixture
 def server(served: Path) -> Iterator[Server]:
-    with Server(served) as server:
+    with running(Server(served)) as server:
+        yield server
+
+
+@contextlib.contextmanager
+def running(server: Server) -> Iterator[Server]:
+    with server:
         thread = threading.Thread(target=server.serve_forever, args=(0.02,))
         thread.start()
-        yield server
-        server.shutdown()
-        thread.join()
+        try:
+            yield server
+        finally:
+            server.shutdown()
+            thread.join()
 
 
 @pytest.fixture(autouse=True)
@@ -528,17 +537,16 @@ def test_a_certificate_that_nobody_vouches_for_is_refused(
     subprocess.run(command, check=True, capture_output=True)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate, key)
-    with Server(served) as server:
-        server.socket = context.wrap_socket(server.socket, server_side=True)
-        thread = threading.Thread(target=server.serve_forever, args=(0.02,))
-        thread.start()
-        url = server.url.replace("http:", "https:")
-        with pytest.raises(errors.InputError, match="certificate could not be verif"):
+    server = Server(served)
+    server.socket = context.wrap_socket(server.socket, server_side=True)
+    url = server.url.replace("http:", "https:")
+    with running(server):
+        with pytest.raises(
+            errors.InputError, match="certificate could not be verified"
+        ):
             weights.locate(NAME, base_url=url, cache=cache)
         monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(certificate))
         assert_only(cache, weights.locate(NAME, base_url=url, cache=cache), served)
-        server.shutdown()
-        thread.join()
 
 
 # Several processes
