@@ -160,8 +160,11 @@ class Border(Target):
     ) -> np.ndarray:
         foreground = prediction[..., 1] > options.pop("threshold", 0.5)
         labels = clean(connected(foreground), **options)
-        # The line of background between touching objects belongs to them.
-        return grow(labels, np.ones(labels.shape, bool), 1.0 / scale)
+        # The line of background between touching objects belongs to them; it is a
+        # pixel wide for the network. Elsewhere nothing was taken away.
+        width = max(1, round(1.0 / scale))
+        between = weight_maps.touching_border(labels, width=width)
+        return grow(labels, between, width)
 
 
 class Distance(Target):
