@@ -13,6 +13,7 @@ import numpy as np
 
 from unet_zoo import (
     catalog,
+    devices,
     evaluation,
     images,
     metrics,
@@ -53,6 +54,8 @@ class Segmenter:
 
     def __init__(self, network: keras.Model, facts: Mapping[str, Any]) -> None:
         self.network = network
+        if devices.compile_xla() is False:
+            network.jit_compile = False
         self.facts = dict(facts)
         self.target = targets.get(facts["target"], **facts["target_arguments"])
 
