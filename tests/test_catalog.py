@@ -320,6 +320,19 @@ def test_the_environment_says_where_data_go(made_up, tmp_path, monkeypatch):
     assert list((tmp_path / "here").glob("manual-*/hela/standard"))
 
 
+def test_blobs_need_no_files_and_take_a_configuration_made_for_them(tmp_path):
+    from unet_zoo.datasets.blobs.blobs_dataset_builder import BlobsConfig
+
+    config = BlobsConfig(difficulty="easy", size=(64, 64), number=(8, 2))
+    dataset = catalog.open_dataset("blobs", config=config, data_dir=tmp_path)
+    assert dataset.size_of == {"train": 7, "validation": 1, "test": 2}
+    assert (dataset.kind, dataset.config) == ("instances", config.name)
+    example = dataset.examples("validation")[0]
+    assert example.image.shape[:2] == example.labels.shape == (64, 64)
+    assert example.labels.max() > 0
+    assert example.reference is example.labels
+
+
 def test_membrane_holds_back_the_last_slices(shared_data, tmp_path):
     dataset = catalog.open_dataset(
         "membrane", manual_dir=shared_data, data_dir=tmp_path

@@ -20,7 +20,7 @@ __all__ = ["Dataset", "DatasetInfo", "Example", "info", "names", "open_dataset"]
 def open_dataset(
     name_or_path: str | os.PathLike[str],
     *,
-    config: str | None = None,
+    config: str | object | None = None,
     manual_dir: str | os.PathLike[str] | None = None,
     data_dir: str | os.PathLike[str] | None = None,
     validation: float = 0.12,
@@ -29,9 +29,10 @@ def open_dataset(
 
     A name (`names()` lists them) is prepared once and then read from `data_dir`, by
     default the environment variable UNET_ZOO_DATA_DIR, else `~/.cache/unet_zoo/tfds`.
-    `config` chooses among its configurations. `manual_dir` is a folder with files that
-    cannot be downloaded, by default `data_dir/manual`; each content of it is prepared
-    apart, so that another archive never meets an old copy.
+    `config` names one of its configurations, or is a `tfds.core.BuilderConfig` made for
+    it, such as `BlobsConfig(size=(64, 64), number=(8, 2))`. `manual_dir` is a folder
+    with files that cannot be downloaded, by default `data_dir/manual`; each content of
+    it is prepared apart, so that another archive never meets an old copy.
 
     A path may point to
     - `images/` and `masks/`, masks named like their image or with `_mask` or `_masks`,

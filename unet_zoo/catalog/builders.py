@@ -80,7 +80,7 @@ def info(name: str) -> DatasetInfo:
 
 def open_builder(
     name: str,
-    config: str | None,
+    config: str | object | None,
     manual_dir: str | os.PathLike[str] | None,
     data_dir: str | os.PathLike[str] | None,
     validation: float,
@@ -92,7 +92,7 @@ def open_builder(
     with _quietly(tfds):
         cls = tfds.builder_cls(name)
         configs = [each.name for each in cls.BUILDER_CONFIGS]
-        if config is not None and config not in configs:
+        if isinstance(config, str) and config not in configs:
             raise unknown(kind=f"configuration of {name}", word=config, options=configs)
         placed = cls.manual_files(manual) if hasattr(cls, "manual_files") else []
         if manual_dir is not None and hasattr(cls, "manual_files") and not placed:
