@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import io
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -80,7 +81,9 @@ def write(
                     message += " Try dtype='float32'."
                 raise errors.InputError(message)
         arrays[key] = array
-    with files.replacing(path) as part, h5py.File(part, "w") as h5:
+    # In memory first: on a full disk HDF5 does not fail, it crashes the process.
+    content = io.BytesIO()
+    with h5py.File(content, "w") as h5:
         # Everything has a fixed length: text of variable length lies on HDF5's global
         # heap, where a single damaged byte can keep the library busy for ever. And a
         # dataset, unlike an attribute, may be larger than 64 KiB.
@@ -92,6 +95,8 @@ def write(
         group = h5.create_group("variables")
         for key, array in arrays.items():
             group.create_dataset(key, data=array, track_times=False)
+    with files.replacing(path) as part:
+        part.write_bytes(content.getbuffer())
 
 
 def read_facts(path: str | os.PathLike[str]) -> dict[str, Any]:
