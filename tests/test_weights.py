@@ -153,7 +153,11 @@ def test_integers_keep_their_values(tmp_path: Path) -> None:
     class Counter(keras.layers.Layer):
         def build(self, shape: Any) -> None:
             self.count = self.add_weight(
-                name="count", shape=(), dtype="int32", initializer="zeros"
+                name="count",
+                shape=(),
+                dtype="int32",
+                initializer="zeros",
+                trainable=False,
             )
 
         def call(self, x: Any) -> Any:
