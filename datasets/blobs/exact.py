@@ -101,34 +101,30 @@ def value_noise(dice: Dice, shape: tuple[int, int], cell: float) -> np.ndarray:
     return lines[:, columns] * (1 - right) + lines[:, columns + 1] * right
 
 
-def _box(image: np.ndarray, radius: int, axis: int) -> np.ndarray:
-    """Return the sums of 2 * radius + 1 neighbours; edges are repeated."""
-    pad = [(0, 0), (0, 0)]
-    pad[axis] = (radius + 1, radius)
-    total = np.cumsum(np.pad(image, pad, mode="edge"), axis=axis)
-    width = 2 * radius + 1
-    if axis == 0:
-        return total[width:] - total[:-width]
-    return total[:, width:] - total[:, :-width]
-
-
 def blur(image: np.ndarray, sigma: float) -> np.ndarray:
     """Return the image blurred by three box filters: about a Gaussian of `sigma`.
 
-    The sums are of integers (2**-20 units), since sums of floats depend on their
-    order. Between two widths of box the results are blended.
+    The ends of the boxes have a fractional weight, so that the variance is exact
+    (Gwosdek et al. 2011, doi 10.1007/978-3-642-24785-9_38). Sums are of integers, in
+    units of 2**-20, since sums of floats depend on their order.
     """
-    # Three boxes of radius r have variance r * (r + 1).
-    wanted = (float(np.sqrt(1 + 4 * sigma * sigma)) - 1) / 2
-    small = int(wanted)
-    results = []
-    for radius in (small, small + 1):
-        result = image
-        for axis in (0, 1) * 3 if radius else ():
-            fixed = np.rint(result * 2.0**20).astype(np.int64)
-            result = _box(fixed, radius, axis) / (2 * radius + 1) * 2.0**-20
-        results.append(result)
-    return results[0] * (small + 1 - wanted) + results[1] * (wanted - small)
+    variance = sigma * sigma / 3
+    radius = int((float(np.sqrt(1 + 12 * variance)) - 1) / 2)
+    inner = 2 * radius + 1
+    missing = inner * (variance - radius * (radius + 1) / 3)
+    end = missing / (2 * ((radius + 1) * (radius + 1) - variance))
+    for axis in (0, 1) * 3:
+        pad = [(0, 0), (0, 0)]
+        pad[axis] = (radius + 2, radius + 1)
+        fixed = np.rint(image * 2.0**20).astype(np.int64)
+        total = np.cumsum(np.pad(fixed, pad, mode="edge"), axis=axis)
+        if axis == 1:
+            total = total.T
+        short = total[inner + 1 : -1] - total[1 : -inner - 1]
+        long = total[inner + 2 :] - total[: -inner - 2]
+        sums = (short + end * (long - short)) / ((inner + 2 * end) * 2.0**20)
+        image = sums.T if axis == 1 else sums
+    return image
 
 
 def pieces(mask: np.ndarray) -> list[int]:

@@ -7,6 +7,10 @@ of each difficulty stands here.
 
 from __future__ import annotations
 
+import numbers
+from collections.abc import Sequence
+from typing import Any
+
 import numpy as np
 
 from unet_zoo import errors
@@ -66,32 +70,39 @@ def generate(
     return rendering.render(dice, scene, blobs, (height, width))[:, :, None], labels
 
 
-def _check(difficulty, size, seed, count) -> tuple[int, int]:
+def _check(
+    difficulty: str, size: tuple[int, int], seed: int, count: int | None
+) -> tuple[int, int]:
+    """Return height and width, or raise what is wrong with the arguments."""
     if difficulty not in DIFFICULTIES:
-        raise errors.unknown("difficulty", str(difficulty), DIFFICULTIES)
-    try:
-        height, width = (int(length) for length in size)
-        whole = (height, width) == tuple(size)
-    except (TypeError, ValueError):
-        whole = False
-    if not whole or min(height, width) < SMALLEST:
+        kind = "difficulty"
+        raise errors.unknown(kind, str(difficulty), DIFFICULTIES)
+    pair = isinstance(size, Sequence) and len(size) == 2
+    if not pair or not all(_whole(side) and side >= SMALLEST for side in size):
         message = (
             "`size` must be (height, width) in whole pixels, each at least "
             f"{SMALLEST}, e.g. (256, 256). Received: size={size!r}"
         )
         raise errors.InputError(message)
-    if seed != int(seed) or not 0 <= seed < 2**64:
-        message = f"`seed` must be a whole number in 0..2**64-1. Received: seed={seed}"
-        raise errors.InputError(message)
-    if count is not None and (count != int(count) or count < 0):
+    if not _whole(seed) or not 0 <= seed < 2**64:
         message = (
-            "`count` must be a whole number, 0 or more; None draws one at random. "
-            f"Received: count={count}"
+            f"`seed` must be a whole number in 0..2**64-1. Received: seed={seed!r}"
         )
         raise errors.InputError(message)
+    if count is not None and (not _whole(count) or count < 0):
+        message = (
+            "`count` must be a whole number, 0 or more; None draws one at random. "
+            f"Received: count={count!r}"
+        )
+        raise errors.InputError(message)
+    height, width = int(size[0]), int(size[1])
     if count is not None and count > _most(height, width):
         raise errors.InputError(_too_many(count, height, width))
     return height, width
+
+
+def _whole(value: object) -> bool:
+    return isinstance(value, numbers.Integral)
 
 
 def _most(height: int, width: int) -> int:
@@ -156,15 +167,15 @@ def _medium(dice: exact.Dice) -> rendering.Scene:
 def _hard(dice: exact.Dice) -> rendering.Scene:
     kind = dice.choice(("grains", "grains", "relief", "relief", "cells", "any", "any"))
     bright = "bright" if dice.chance(0.6) else "dark"
-    extras = {
+    extras: dict[str, Any] = {
         "ghosts": dice.integer(0, 3) if dice.chance(0.4) else 0,
         "lines": dice.integer(1, 4) if dice.chance(0.35) else 0,
         "dust": dice.integer(3, 40) if dice.chance(0.3) else 0,
         "frame": dice.chance(0.1),
         "light": dice.uniform(0, 0.7),
-        "veil": dice.uniform(0, 1.6),
+        "veil": dice.uniform(0, 1) if dice.chance(0.5) else dice.uniform(1, 2.5),
         "jitter": dice.uniform(0.05, 0.35),
-        "noise": dice.uniform(0.02, 0.2),
+        "noise": dice.uniform(0.02, 0.2) * dice.uniform(0.3, 1),
         "shot": dice.uniform(0, 0.15),
         "clouds": dice.uniform(0, 0.15) if dice.chance(0.4) else 0.0,
         "blur": dice.uniform(0.4, 1.8),

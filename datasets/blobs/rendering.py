@@ -1,4 +1,4 @@
-"""What objects look like: texture, light, lens and camera. Labels are decided before."""
+"""What objects look like: texture, light, lens, camera. Labels are not touched."""
 
 from __future__ import annotations
 
@@ -57,8 +57,8 @@ def render(
         if scene.halo:
             outside = np.clip((placing.REACH - blob.distance) * 2, 0, 1)
             view -= sign * scene.halo * outside * outside * (blob.distance > 1)
-        value = sign * _surface(dice, scene, blob, light)
-        value *= dice.uniform(1 - scene.jitter, 1 + scene.jitter)
+        strength = sign * dice.uniform(1 - scene.jitter, 1 + scene.jitter)
+        value = strength * _surface(dice, scene, blob, light)
         inward = (1 - blob.distance) * blob.radius
         if scene.seam:
             # Neighbours of one brightness could not be told apart without it.
@@ -75,8 +75,10 @@ def _ground(dice: exact.Dice, scene: Scene, size: tuple[int, int]) -> np.ndarray
     canvas = np.zeros(size)
     if scene.ground:
         cell = dice.octave(3, 40)
+        # Small objects would drown: at their size the ground is as much a blob.
+        strength = 0.8 * scene.ground * min(1.0, scene.layout.radius / 16)
         for _ in range(3):
-            canvas += exact.value_noise(dice, size, cell) * scene.ground
+            canvas += exact.value_noise(dice, size, cell) * strength
             cell = max(2.0, cell / 2.1)
     y, x = np.arange(size[0])[:, None], np.arange(size[1])[None, :]
     for _ in range(scene.ghosts):
@@ -133,8 +135,8 @@ def _surface(
     elif scene.base == "tilt":
         value = 0.9 + 0.5 * (light[0] * blob.across + light[1] * blob.down)
     elif scene.base == "nucleus":
-        dx, dy = dice.direction()
-        dx, dy = blob.across - 0.25 * dx, blob.down - 0.25 * dy
+        aside, below = dice.direction()
+        dx, dy = blob.across - 0.25 * aside, blob.down - 0.25 * below
         value = 0.6 + 0.7 * np.clip((0.45 - np.sqrt(dx * dx + dy * dy)) * 8, 0, 1)
     else:
         value = np.ones_like(q)
