@@ -229,8 +229,7 @@ def named(name: str, model: str = "unet") -> Recipe:
     if model == recipe.model:
         return recipe
     # What every variant understands; the rest is left to the variant's default.
-    shared = ("filters", "depth", "dropout", "normalization")
-    kept = {key: recipe.model_arguments[key] for key in shared}
+    kept = {k: v for k, v in recipe.model_arguments.items() if k != "padding"}
     return recipe.replace(model=model, model_arguments=kept)
 
 
@@ -242,6 +241,7 @@ RECIPES: Mapping[str, Recipe] = types.MappingProxyType(
                 "filters": 16,
                 "depth": 4,
                 "dropout": 0.3,
+                "spatial_dropout": True,
                 "normalization": "batch",
             }
         ),
