@@ -8,7 +8,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from unet_zoo import catalog, metrics
-from unet_zoo.errors import unknown
+from unet_zoo.errors import InputError, unknown
 from unet_zoo.metrics import Score
 
 
@@ -79,6 +79,12 @@ def score(
     ] or referenced
     scores: dict[str, Score] = {}
     for name in names:
+        if not (marked if name == "DET" else referenced):
+            message = (
+                f"None of the {len(examples)} images has a reference to measure "
+                f"{name} against."
+            )
+            raise InputError(message)
         if name == "DET":
             scores[name] = metrics.det(*map(list, zip(*marked, strict=True)))
         elif name == "AP":
