@@ -302,7 +302,7 @@ def test_hashed_noise_looks_like_noise():
         assert alike.ravel()[1:].max() < 0.3
         near = np.roll(alike, (2, 2), axis=(0, 1))[:5, :5].copy()
         near[2, 2] = 0
-            assert near.max() < 0.2
+        assert near.max() < 0.2
 
 
 def test_the_same_seed_gives_the_same_noise():

@@ -1,0 +1,256 @@
+"""A segmenter takes any image as it is, and gives back labels of its size."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from unet_zoo import registry, segmenter, tiling
+from unet_zoo.catalog import Dataset, Example
+from unet_zoo.errors import InputError
+
+SAME = {"filters": 2, "depth": 2, "padding": "same"}
+VALID = {"filters": 2, "depth": 2, "padding": "valid"}
+
+
+def make(
+    arguments=SAME, model="unet", channels=1, classes=3, **facts
+) -> segmenter.Segmenter:
+    """Return a segmenter of random weights that answers with varied logits."""
+    network = registry.build(
+        model, input_shape=(None, None, channels), classes=classes, **arguments
+    )
+    generator = np.random.default_rng(5)
+    # Untrained biases are zero: without these every pixel would look alike.
+    network.set_weights(
+        [w + generator.normal(0, 0.1, w.shape) for w in network.get_weights()]
+    )
+    described = segmenter.describe(model, arguments, channels=channels, **facts)
+    return segmenter.Segmenter(network, described)
+
+
+def picture(*shape: int, dtype="uint8") -> np.ndarray:
+    generator = np.random.default_rng(shape)
+    return generator.integers(0, 255, shape).astype(dtype)
+
+
+@pytest.fixture(scope="module")
+def same() -> segmenter.Segmenter:
+    return make()
+
+
+@pytest.fixture(scope="module")
+def valid() -> segmenter.Segmenter:
+    return make(VALID, target="semantic", classes=2)
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 40), (7, 5), (33, 64), (90, 61)])
+@pytest.mark.parametrize("name", ["same", "valid"])
+def test_any_size_is_taken(name, size, request):
+    model = request.getfixturevalue(name)
+    prediction = model.predict(picture(*size))
+    assert prediction.shape == (*size, model.target.channels)
+    assert prediction.dtype == np.float32
+    assert ((prediction >= 0) & (prediction <= 1)).all()
+    labels = model.segment(picture(*size))
+    assert labels.shape == size
+    assert labels.dtype == np.int32
+
+
+def test_number_types_do_not_matter(same):
+    image = picture(40, 50)
+    expected = same.predict(image)
+    assert expected.std() > 1e-3
+    for dtype in ("uint16", "int32", "float32", "float64"):
+        # z-scores do not change with the unit either.
+        found = same.predict(image.astype(dtype) * 100)
+        np.testing.assert_allclose(found, expected, atol=1e-5)
+    np.testing.assert_array_equal(same.predict(image[..., None]), expected)
+    mask = image > 100
+    np.testing.assert_allclose(
+        same.predict(mask), same.predict(mask.astype("uint8")), atol=1e-6
+    )
+
+
+def test_stacks_are_segmented_frame_by_frame(same):
+    stack = picture(3, 40, 30, 1)
+    labels = same.segment(stack)
+    assert labels.shape == (3, 40, 30)
+    for frame, found in zip(stack, labels, strict=True):
+        np.testing.assert_array_equal(found, same.segment(frame[..., 0]))
+
+
+def test_what_is_given_is_not_changed(same):
+    image = picture(40, 30, dtype="float32")
+    before = image.copy()
+    same.segment(image)
+    np.testing.assert_array_equal(image, before)
+
+
+@pytest.mark.parametrize(
+    ("shape", "channels", "message"),
+    [
+        ((30, 30, 3), 1, r"takes 1 channel\(s\). Received: \(30, 30, 3\).*image\[...,"),
+        ((30, 30), 3, r"takes 3 channel\(s\). Received: \(30, 30, 1\)"),
+        ((30,), 1, r"must be of shape \(Y, X, 1\)"),
+    ],
+)
+def test_other_channels_are_refused(shape, channels, message):
+    with pytest.raises(InputError, match=message):
+        make(channels=channels).segment(picture(*shape))
+
+
+def test_impossible_wishes_are_refused(same):
+    with pytest.raises(InputError, match="must be 1, 4 or 8"):
+        same.segment(picture(9, 9), tta=3)
+    with pytest.raises(InputError, match="NaN or infinite"):
+        same.segment(np.full((9, 9), np.nan))
+    with pytest.raises(InputError, match="must not be negative"):
+        same.segment(picture(9, 9), min_size=-1)
+
+
+def test_options_of_the_decoder_arrive(same):
+    image, options = picture(60, 60), {"threshold": 0.0, "min_size": 3}
+    mask = same.segment(image, **options) > 0
+    assert mask.any()
+    assert not same.segment(image, threshold=1.0).any()
+    kept = make(decode=options).segment(image)
+    np.testing.assert_array_equal(kept > 0, mask)
+    # What is asked for beats what was published.
+    assert not make(decode=options).segment(image, threshold=1.0).any()
+
+
+TURNS = {
+    1: [],
+    4: [np.flipud, np.fliplr],
+    8: [np.flipud, np.fliplr, np.rot90, lambda image: image.swapaxes(0, 1)],
+}
+
+
+@pytest.mark.parametrize("scale", [1.0, 0.5])
+@pytest.mark.parametrize("tta", [4, 8])
+@pytest.mark.parametrize("name", ["same", "valid"])
+def test_turning_the_image_turns_the_prediction(name, tta, scale, request):
+    model = request.getfixturevalue(name)
+    model = segmenter.Segmenter(model.network, {**model.facts, "scale": scale})
+    image = picture(45, 36)
+    prediction = model.predict(image, tta=tta)
+    for turn in TURNS[tta]:
+        found = model.predict(turn(image), tta=tta)
+        np.testing.assert_allclose(found, turn(prediction), atol=1e-5)
+    # Not because the network sees no difference.
+    once = model.predict(np.flipud(image), tta=1)
+    assert abs(once - np.flipud(model.predict(image, tta=1))).max() > 1e-3
+
+
+def test_averages_are_of_all_turns(same):
+    """Four flips, and their transposes: nothing counted twice."""
+    image = picture(32, 32)
+    expected = [
+        turn(same.predict(turn(image), tta=1))
+        for turn in (lambda x: x, np.flipud, np.fliplr, lambda x: x[::-1, ::-1])
+    ]
+    np.testing.assert_allclose(
+        same.predict(image, tta=4), np.mean(expected, axis=0), atol=1e-6
+    )
+
+
+@pytest.mark.parametrize("scale", [0.5, 0.3, 2.0])
+def test_results_come_at_the_size_of_the_image(scale):
+    model = make(scale=scale)
+    for size in ((41, 60), (1, 1), (3, 50)):
+        assert model.predict(picture(*size)).shape == (*size, 3)
+        assert model.segment(picture(*size)).shape == size
+
+
+def test_a_smaller_scale_sees_a_smaller_image():
+    image = np.kron(picture(30, 24), np.ones((2, 2), "uint8"))
+    seen = []
+    model = make(scale=0.5)
+    run = model.network.predict_on_batch
+    model.network.predict_on_batch = lambda batch: (
+        seen.append(batch.shape) or run(batch)
+    )
+    model.predict(image)
+    assert seen == [(1, 32, 24, 1)]
+
+
+# === Tiles ===
+
+
+def test_valid_tiles_cannot_be_seen_in_a_large_image():
+    model = make(
+        {"filters": 2, "depth": 4, "padding": "valid"}, classes=2, target="border"
+    )
+    image = picture(1500, 1100)
+    calls = []
+    tiled = model.predict(image, progress=lambda done, of: calls.append((done, of)))
+    assert calls[-1] == (len(calls), len(calls))
+    assert len(calls) >= 6  # by itself, since it is larger than a million pixels
+    whole = model.predict(image, tile=1504)
+    assert whole.std() > 1e-3
+    np.testing.assert_allclose(tiled, whole, atol=1e-5)
+
+
+@pytest.mark.parametrize("model", ["unet", "resunet"])
+@pytest.mark.parametrize("size", [(200, 130), (97, 301)])
+def test_padded_tiles_agree_with_the_whole(model, size):
+    arguments = {"filters": 2, "depth": 2, "normalization": "batch"}
+    if model == "unet":
+        arguments["padding"] = "same"
+    segments = make(arguments, model=model)
+    image = picture(*size)
+    whole, tiled = segments.predict(image), segments.predict(image, tile=32)
+    assert whole.std() > 1e-3
+    np.testing.assert_allclose(tiled, whole, atol=1e-4)
+
+
+def test_the_margin_is_what_a_valid_network_loses(valid):
+    margin = tiling.valid_unet(2).margin
+    size = tiling.fitting(100, 4, remainder=0)
+    image = picture(size, size, dtype="float32")
+    image = (image - image.mean()) / image.std()
+    output = valid.network.predict_on_batch(image[None, ..., None])
+    assert output.shape[1] == size - 2 * margin
+    whole = valid.predict(image)[margin:-margin, margin:-margin]
+    np.testing.assert_allclose(whole, valid.target.activate(output[0]), atol=1e-5)
+
+
+# === Files ===
+
+
+@pytest.mark.parametrize(("dtype", "atol"), [("float32", 0), ("float16", 5e-3)])
+def test_a_file_gives_the_segmenter_back(tmp_path, dtype, atol):
+    arguments = {**SAME, "normalization": "batch"}
+    model = make(arguments, scale=0.5, tta=4, target_arguments={"seed": 0.3})
+    image, path = picture(50, 40), tmp_path / "w.h5"
+    model.save(path, dtype=dtype)
+    loaded = segmenter.load(path)
+    assert loaded.facts == model.facts
+    assert loaded.target.arguments["seed"] == 0.3
+    np.testing.assert_allclose(loaded.predict(image), model.predict(image), atol=atol)
+    if not atol:
+        np.testing.assert_array_equal(loaded.segment(image), model.segment(image))
+
+
+def test_a_missing_file_is_named(tmp_path):
+    with pytest.raises(InputError, match=r"none\.h5"):
+        segmenter.load(tmp_path / "none.h5")
+
+
+def test_facts_say_what_made_them():
+    facts = make(author="me").facts
+    assert facts["author"] == "me"
+    assert {"backend", "keras", "numpy", "unet-zoo"} <= facts["versions"].keys()
+
+
+def test_evaluate_asks_for_the_split(same):
+    image, labels = picture(30, 30, 1), np.zeros((30, 30), "int32")
+    labels[3:9, 3:9] = 1
+    example = Example("a", image, labels, reference=labels)
+    data = Dataset("d", "1", None, "instances", "", {}, {"test": lambda: [example]})
+    scores = same.evaluate(data, names=["Dice"])
+    assert list(scores) == ["Dice"]
+    assert scores["Dice"].frames == 1
+    with pytest.raises(InputError, match="has no split 'validation'"):
+        same.evaluate(data, "validation")
