@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import keras
+import numpy as np
 from keras import ops
 
 from unet_zoo import (
@@ -120,7 +121,8 @@ class Learner(keras.Model):
     def averaged(self) -> Iterator[None]:
         """Give the network its averaged weights within the block."""
         pairs = list(zip(self.network.trainable_variables, self.averages, strict=False))
-        own = [ops.convert_to_numpy(variable).copy() for variable, _ in pairs]
+        # Twice, for a copy: np.array makes keras warn, np.asarray alone may share.
+        own = [np.array(np.asarray(variable)) for variable, _ in pairs]
         for variable, average in pairs:
             variable.assign(average)
         try:
@@ -304,7 +306,7 @@ class _Judge:
         # Without validation images the latest weights are all there is to prefer.
         if self.best is None or math.isnan(value) or value >= self.best:
             self.best = None if math.isnan(value) else value
-            self.facts["validation"] = row
+            present.facts["validation"] = row
             present.save(self.folder / "weights.h5")
         with (
             files.replacing(self.folder / "history.csv") as part,
