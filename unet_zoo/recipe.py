@@ -90,7 +90,7 @@ class Recipe:
         steps: number of steps.
         validate_every: steps between two validations.
         precision: "float32" or "mixed_bfloat16".
-        tta: flips and rotations averaged in prediction: 1, 4 or 8.
+        tta: flips and rotations averaged in prediction: 1, 4, 7 or 8.
         seed: the one seed of every random choice.
 
     Example:
@@ -127,12 +127,12 @@ class Recipe:
         choices = {
             "target": ("semantic", "border", "distance"),
             "precision": ("float32", "mixed_bfloat16"),
-            "tta": (1, 4, 8),
+            "tta": (1, 4, 7, 8),
         }
         for name, options in choices.items():
             if getattr(self, name) not in options:
                 if name == "tta":
-                    message = f"`tta` must be 1, 4 or 8. Received: {self.tta}"
+                    message = f"`tta` must be 1, 4, 7 or 8. Received: {self.tta}"
                     raise InputError(message)
                 raise unknown(name, str(getattr(self, name)), map(str, options))
         for name, options in {
@@ -253,6 +253,7 @@ RECIPES: Mapping[str, Recipe] = types.MappingProxyType(
             batch=1,
             steps=20000,
             validate_every=500,
+            tta=7,
             augmentation=Augmentation(
                 scale=0.0,
                 gamma=0.2,

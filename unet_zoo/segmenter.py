@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+import math
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 
 import keras
 import numpy as np
+import scipy.ndimage
 
 from unet_zoo import (
     catalog,
@@ -24,6 +26,9 @@ from unet_zoo import (
 )
 from unet_zoo.errors import InputError
 
+# How many turned copies of an image may be averaged: itself, its flips, rotations by
+# sevenths of the circle (Ronneberger et al. 2015), its flips and their transposes.
+TTA = (1, 4, 7, 8)
 _WHOLE = 1024 * 1024  # pixels of the network's image that are predicted in one go
 _TILE = 512
 
@@ -82,8 +87,8 @@ class Segmenter:
 
         Args:
             image: (Y, X), (Y, X, C) or (T, Y, X, C), any number type, any size.
-            tta: flips and rotations averaged, 1, 4 or 8; None: what the weights were
-                published with.
+            tta: flips and rotations averaged, 1, 4, 7 or 8 (see `TTA`); None: what
+                the weights were published with.
             tile: side of the tiles in pixels of the network's image; None: the whole
                 image up to a million pixels, tiles of 512 beyond.
             progress: called with (tiles done, tiles in all) of each frame.
@@ -128,8 +133,8 @@ class Segmenter:
         """
         image = self._channels_last(np.asarray(image))
         tta = self.facts["tta"] if tta is None else tta
-        if tta not in (1, 4, 8):
-            message = f"`tta` must be 1, 4 or 8. Received: {tta}"
+        if tta not in TTA:
+            message = f"`tta` must be 1, 4, 7 or 8. Received: {tta}"
             raise InputError(message)
         size = image.shape[:2]
         image = images.normalize(image, self.facts["normalization"])
@@ -139,7 +144,7 @@ class Segmenter:
             tile = _TILE
         total: Any = 0.0
         for index in range(tta):
-            turned = _turn(image, index)
+            turned = _turn(image, index, tta)
             logits = tiling.predict(
                 self._run,
                 turned,
@@ -149,7 +154,8 @@ class Segmenter:
                 padding=self._padding,
                 progress=progress,
             )
-            total = total + _turn_back(self.target.activate(logits), index)
+            one = self.target.activate(logits)
+            total = total + _turn_back(one, index, tta, image.shape[:2])
         prediction = total / np.float32(tta)
         if prediction.shape[:2] != size:
             prediction = images.rescale(prediction, shape=size)
@@ -278,9 +284,16 @@ def load(
     return Segmenter(network, facts)
 
 
-def _turn(image: np.ndarray, index: int) -> np.ndarray:
-    """Return the image under element `index` of the eight flips and rotations."""
-    # The first four are the flips: 4 stands for them, 8 adds their transposes.
+def _turn(image: np.ndarray, index: int, of: int) -> np.ndarray:
+    """Return the image in position `index` of those that `TTA` gives for `of`."""
+    if of == 7:
+        angle = 2 * math.pi * index / 7
+        height, width = image.shape[:2]
+        sine, cosine = abs(math.sin(angle)), abs(math.cos(angle))
+        # Large enough to hold every corner of the turned image.
+        rows = math.ceil(height * cosine + width * sine)
+        columns = math.ceil(height * sine + width * cosine)
+        return _rotate(image, angle, (rows, columns)) if index else image
     if index & 1:
         image = image[::-1]
     if index & 2:
@@ -290,8 +303,12 @@ def _turn(image: np.ndarray, index: int) -> np.ndarray:
     return image
 
 
-def _turn_back(image: np.ndarray, index: int) -> np.ndarray:
-    """Undo `_turn`."""
+def _turn_back(
+    image: np.ndarray, index: int, of: int, shape: tuple[int, int]
+) -> np.ndarray:
+    """Undo `_turn` of an image of `shape`."""
+    if of == 7:
+        return _rotate(image, -2 * math.pi * index / 7, shape) if index else image
     if index & 4:
         image = image.swapaxes(0, 1)
     if index & 2:
@@ -299,3 +316,18 @@ def _turn_back(image: np.ndarray, index: int) -> np.ndarray:
     if index & 1:
         image = image[::-1]
     return image
+
+
+def _rotate(image: np.ndarray, angle: float, shape: tuple[int, int]) -> np.ndarray:
+    """Return the image turned about its middle, as the middle of one of `shape`."""
+    sine, cosine = math.sin(angle), math.cos(angle)
+    matrix = np.asarray([[cosine, -sine], [sine, cosine]])
+    middle = (np.asarray(image.shape[:2]) - 1) / 2
+    offset = middle - matrix @ ((np.asarray(shape) - 1) / 2)
+    channels = [
+        scipy.ndimage.affine_transform(
+            channel, matrix, offset, output_shape=shape, order=1, mode="mirror"
+        )
+        for channel in np.moveaxis(image, -1, 0)
+    ]
+    return np.stack(channels, axis=-1)
