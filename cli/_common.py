@@ -257,7 +257,8 @@ def find_weights(name: str) -> Path:
 
 def load(path: Path, backend: str | None) -> Segmenter:
     """Return the segmenter of a weights file."""
-    return engine("segmenter", backend).load(path)  # type: ignore[no-any-return]
+    segmenter: Segmenter = engine("segmenter", backend).load(path)
+    return segmenter
 
 
 # === What verbs write ===

@@ -82,14 +82,12 @@ def command(
     from unet_zoo import evaluation
 
     chosen = _common.given(**options)
-
     with tqdm.tqdm(total=len(examples), unit="frame", disable=None, leave=False) as bar:
-        scores = evaluation.evaluate(
-            segmenter,
-            examples,
-            progress=lambda done, _: bar.update(done - bar.n),
-            **chosen,
-        )
+
+        def show(done: int, total: int) -> None:
+            bar.update(done - bar.n)
+
+        scores = evaluation.evaluate(segmenter, examples, progress=show, **chosen)
     _show(scores)
     if output is not None:
         facts = {

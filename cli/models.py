@@ -56,10 +56,9 @@ def _arguments(name: str) -> dict[str, str]:
         if isinstance(node, ast.FunctionDef) and node.name == name
     )
     free = [*function.args.posonlyargs, *function.args.args]
-    defaults: list[ast.expr | None] = [*function.args.defaults]
-    defaults = [None] * (len(free) - len(defaults)) + defaults
     named = [*free, *function.args.kwonlyargs]
-    values = [*defaults, *function.args.kw_defaults]
+    values: list[ast.expr | None] = [None] * (len(free) - len(function.args.defaults))
+    values += [*function.args.defaults, *function.args.kw_defaults]
     return {
         argument.arg: "(required)" if value is None else ast.unparse(value)
         for argument, value in zip(named, values, strict=True)

@@ -67,7 +67,7 @@ def _annotated(text: str) -> str:
 def _meanings() -> dict[tuple[str, str], str]:
     """Return what is written about the fields of every dataclass of `recipe`."""
     source = Path(inspect.getfile(recipe)).read_text(encoding="utf-8")
-    found = {}
+    found: dict[tuple[str, str], str] = {}
     for node in ast.parse(source).body:
         if not isinstance(node, ast.ClassDef):
             continue

@@ -160,6 +160,10 @@ def _changed(
         # Sections with free keys: what is not named stays as the recipe has it.
         if isinstance(changes.get(name), dict):
             changes[name] = {**getattr(plan, name), **changes[name]}
+            for key in ("classes", "input_shape"):
+                if name == "model_arguments" and key in changes[name]:
+                    message = f"The target and the data decide on {key}, not a --set."
+                    raise errors.InputError(message)
     if changes.get("model", plan.model) != plan.model:
         message = "The model is the first argument of train, not a --set."
         raise errors.InputError(message)
@@ -167,12 +171,13 @@ def _changed(
 
 
 def _put(changes: dict[str, Any], at: Sequence[str], value: Any, name: str) -> None:
+    section: Any = changes
     for key in at[:-1]:
-        changes = changes.setdefault(key, {})
-        if not isinstance(changes, dict):
+        section = section.setdefault(key, {})
+        if not isinstance(section, dict):
             message = f"{name}: {key} has already been given a value of its own."
             raise errors.InputError(message)
-    changes[at[-1]] = value
+    section[at[-1]] = value
 
 
 def _value(text: str) -> Any:
