@@ -168,7 +168,7 @@ dataset_options = together(
 segment_options = together(
     click.option(
         "--tta",
-        type=click.Choice(("1", "4", "8")),
+        type=click.Choice(("1", "4", "7", "8")),
         help="Flips and rotations to average.  [default: that of the weights]",
     ),
     click.option(

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from unet_zoo.metrics import Score
 
 SUFFIXES = (".json", ".csv")
+# Where labels are classes, there are no objects to match.
+OF_CLASSES = ("Dice", "IoU", "pixel accuracy")
 
 
 @click.command()
@@ -87,7 +89,13 @@ def command(
         def show(done: int, total: int) -> None:
             bar.update(done - bar.n)
 
-        scores = evaluation.evaluate(segmenter, examples, progress=show, **chosen)
+        scores = evaluation.evaluate(
+            segmenter,
+            examples,
+            names=OF_CLASSES if data.kind == "semantic" else None,
+            progress=show,
+            **chosen,
+        )
     _show(scores)
     if output is not None:
         facts = {

@@ -57,7 +57,9 @@ _AT = {"learning_rate": ("optimizer", "learning_rate")}
 @click.option("--target", help="semantic, border or distance.")
 @click.option("--learning-rate", type=float, help="The highest learning rate.")
 @click.option("--precision", help="float32 or mixed_bfloat16.")
-@click.option("--tta", type=int, help="Flips averaged in prediction: 1, 4 or 8.")
+@click.option(
+    "--tta", type=int, help="Flips and rotations averaged in prediction: 1, 4, 7 or 8."
+)
 @click.option("--validate-every", type=int, help="Steps between two validations.")
 @click.option("--seed", type=int, help="The seed of every random choice.")
 @click.option(

@@ -183,7 +183,7 @@ def test_names_that_are_not_there(arguments: list[str], fragments: list[str]) ->
         (["--scale", "-1"], ["`scale` must lie in (0, 8]"]),
         (["--target", "distanse"], ["Unknown target", "'distance'"]),
         (["--precision", "float16"], ["Unknown precision"]),
-        (["--tta", "3"], ["1, 4 or 8"]),
+        (["--tta", "3"], ["`tta` must be 1, 4"]),
         (["--learning-rate", "0"], ["learning_rate` must be positive"]),
         (["--validation", "1.5"], ["--validation"]),
         (["--backend", "theano"], ["'theano' is not one of"]),
