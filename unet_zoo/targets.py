@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import abc
 import inspect
-from collections.abc import Mapping
+import types
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,9 @@ from unet_zoo import losses, weight_maps
 from unet_zoo.errors import InputError, unknown
 
 Tensor = Any
+_THRESHOLDS: Mapping[str, Sequence[float]] = types.MappingProxyType(
+    {"threshold": (0.4, 0.45, 0.5, 0.55, 0.6)}
+)
 
 
 class Target(abc.ABC):
@@ -29,12 +33,14 @@ class Target(abc.ABC):
         channels: channels of the network's output.
         interpolation: "nearest" or "linear" for every channel of `encode`.
         arguments: what `get(name, **arguments)` needs to make the same target again.
+        tunable: values worth trying for those arguments that only `decode` uses.
     """
 
     name: str
     channels: int
     interpolation: tuple[str, ...]
     arguments: dict[str, Any]
+    tunable: Mapping[str, Sequence[float]] = types.MappingProxyType({})
 
     @abc.abstractmethod
     def encode(self, labels: np.ndarray) -> np.ndarray:
@@ -71,6 +77,7 @@ class Semantic(Target):
     Args:
         classes: number of classes, background included. With more than two, decoded
             labels are class ids instead of objects.
+        threshold: of two classes, a pixel is foreground above this probability.
 
     Example:
         >>> target = Semantic()
@@ -83,7 +90,9 @@ class Semantic(Target):
     name = "semantic"
     interpolation = ("nearest", "nearest")
 
-    def __init__(self, classes: int = 2) -> None:
+    tunable = _THRESHOLDS
+
+    def __init__(self, classes: int = 2, threshold: float = 0.5) -> None:
         if classes < 2:
             message = (
                 "`classes` must be at least 2, background included. "
@@ -91,7 +100,8 @@ class Semantic(Target):
             )
             raise InputError(message)
         self.channels = classes
-        self.arguments = {"classes": classes}
+        self.threshold = _fraction("threshold", threshold)
+        self.arguments = {"classes": classes, "threshold": threshold}
 
     def encode(self, labels: np.ndarray) -> np.ndarray:
         classes = np.clip(labels, 0, 1 if self.channels == 2 else None)
@@ -114,7 +124,7 @@ class Semantic(Target):
     ) -> np.ndarray:
         if self.channels > 2:
             return prediction.argmax(axis=-1).astype("int32")
-        foreground = prediction[..., 1] > options.pop("threshold", 0.5)
+        foreground = prediction[..., 1] > options.pop("threshold", self.threshold)
         return clean(connected(foreground), **options)
 
 
@@ -127,6 +137,7 @@ class Border(Target):
     Args:
         w0: weight of the border between touching objects.
         sigma: width of that border in pixels of the network's image.
+        threshold: a pixel is foreground above this probability.
 
     Paper: https://arxiv.org/abs/1505.04597, equations 1 and 2.
     """
@@ -135,18 +146,24 @@ class Border(Target):
     channels = 2
     interpolation = ("nearest", "linear")
 
-    def __init__(self, w0: float = 10.0, sigma: float = 5.0) -> None:
+    tunable = _THRESHOLDS
+
+    def __init__(
+        self, w0: float = 10.0, sigma: float = 5.0, threshold: float = 0.5
+    ) -> None:
         if w0 < 0 or sigma <= 0:
             message = (
                 "`w0` must not be negative and `sigma` must be positive. "
                 f"Received: w0={w0}, sigma={sigma}"
             )
             raise InputError(message)
-        self.arguments = {"w0": w0, "sigma": sigma}
+        self.w0, self.sigma = w0, sigma
+        self.threshold = _fraction("threshold", threshold)
+        self.arguments = {"w0": w0, "sigma": sigma, "threshold": threshold}
 
     def encode(self, labels: np.ndarray) -> np.ndarray:
         apart = weight_maps.separate(labels)
-        weights = weight_maps.border_weights(apart, **self.arguments)
+        weights = weight_maps.border_weights(apart, self.w0, self.sigma)
         return np.stack([apart > 0, weights], axis=-1).astype("float32")
 
     def loss(self, truth: Tensor, logits: Tensor) -> Tensor:
@@ -158,7 +175,7 @@ class Border(Target):
     def decode(
         self, prediction: np.ndarray, *, scale: float = 1.0, **options: Any
     ) -> np.ndarray:
-        foreground = prediction[..., 1] > options.pop("threshold", 0.5)
+        foreground = prediction[..., 1] > options.pop("threshold", self.threshold)
         labels = clean(connected(foreground), **options)
         # The line of background between touching objects belongs to them; it is a
         # pixel wide for the network. Elsewhere nothing was taken away.
@@ -180,6 +197,7 @@ class Distance(Target):
         smoothing: standard deviation of the Gaussian applied to the height, in
             pixels of the network's image.
         border: half width of the touching border in pixels of the network's image.
+        threshold: a pixel is foreground above this probability.
 
     The idea of regressed distances with seeded watershed: Scherr et al. 2020,
     https://doi.org/10.1371/journal.pone.0243219.
@@ -188,19 +206,32 @@ class Distance(Target):
     name = "distance"
     channels = 3
     interpolation = ("nearest", "linear", "linear", "nearest")
+    tunable = types.MappingProxyType(
+        {"seed": (0.3, 0.35, 0.4, 0.45, 0.5, 0.55, 0.6), **_THRESHOLDS}
+    )
 
     def __init__(
-        self, seed: float = 0.4, smoothing: float = 1.5, border: int = 2
+        self,
+        seed: float = 0.4,
+        smoothing: float = 1.5,
+        border: int = 2,
+        threshold: float = 0.5,
     ) -> None:
-        if not 0 < seed < 1 or smoothing < 0 or border < 1:
+        if smoothing < 0 or border < 1:
             message = (
-                "`seed` must lie in (0, 1), `smoothing` must not be negative, "
-                "`border` must be at least 1. "
-                f"Received: seed={seed}, smoothing={smoothing}, border={border}"
+                "`smoothing` must not be negative and `border` must be at least 1. "
+                f"Received: smoothing={smoothing}, border={border}"
             )
             raise InputError(message)
         self.seed, self.smoothing, self.border = seed, smoothing, border
-        self.arguments = {"seed": seed, "smoothing": smoothing, "border": border}
+        _fraction("seed", seed)
+        self.threshold = _fraction("threshold", threshold)
+        self.arguments = {
+            "seed": seed,
+            "smoothing": smoothing,
+            "border": border,
+            "threshold": threshold,
+        }
 
     def encode(self, labels: np.ndarray) -> np.ndarray:
         maps = (
@@ -224,10 +255,17 @@ class Distance(Target):
     def decode(
         self, prediction: np.ndarray, *, scale: float = 1.0, **options: Any
     ) -> np.ndarray:
-        foreground = prediction[..., 0] > options.pop("threshold", 0.5)
+        foreground = prediction[..., 0] > options.pop("threshold", self.threshold)
         height = prediction[..., 1] - 0.5 * prediction[..., 2]
         height = scipy.ndimage.gaussian_filter(height, self.smoothing / scale)
         return clean(flood(height, self.seed, foreground), **options)
+
+
+def _fraction(name: str, value: float) -> float:
+    if not 0 < value < 1:
+        message = f"`{name}` must lie in (0, 1). Received: {value}"
+        raise InputError(message)
+    return value
 
 
 def flood(height: np.ndarray, seed: float, foreground: np.ndarray) -> np.ndarray:

@@ -30,6 +30,7 @@ from unet_zoo import (
     registry,
     segmenter,
     targets,
+    tuning,
 )
 from unet_zoo.errors import InputError
 from unet_zoo.recipe import Optimizer, Recipe, to_toml
@@ -81,7 +82,8 @@ class Learner(keras.Model):
                     trainable=False,
                     name=variable.path.replace("/", "_") + "_average",
                 )
-                average.assign(variable)
+                # A copy: JAX refuses a step in which two variables share memory.
+                average.assign(variable.numpy())
                 self.averages.append(average)
 
     def build(self, input_shape: Any) -> None:
@@ -124,7 +126,7 @@ class Learner(keras.Model):
         # Twice, for a copy: np.array makes keras warn, np.asarray alone may share.
         own = [np.array(np.asarray(variable)) for variable, _ in pairs]
         for variable, average in pairs:
-            variable.assign(average)
+            variable.assign(average.numpy())
         try:
             yield
         finally:
@@ -155,9 +157,11 @@ def train(
     2. Examples are normalised, scaled and encoded once.
     3. Every `validate_every` steps the averaged weights segment the validation
        images; weights that do better than all before are written at once.
-    4. The folder then holds `weights.h5`, `recipe.toml`, `history.csv`, `curve.png`
+    4. The decoder's thresholds are tuned on the validation images.
+    5. The folder then holds `weights.h5`, `recipe.toml`, `history.csv`, `curve.png`
        and `samples/` with validation images overlaid. Interrupted by Ctrl-C, it holds
-       the same, of the steps done so far.
+       the same, of the steps done so far; before the first validation, that is made
+       at once.
 
     Args:
         recipe: what to do; see `unet_zoo.recipe.named`.
@@ -249,10 +253,14 @@ def train(
                 judge.validate(step, done.history["loss"][0])
     except KeyboardInterrupt as interrupt:
         interrupted = interrupt
+        if not judge.history and tell.step:
+            # Nothing is written yet: what there is, is better than nothing.
+            with learner.averaged():
+                judge.validate(tell.step, float(tell.loss))
 
     # === Write ===
     if judge.history:
-        judge.finish()
+        judge.finish(tune=interrupted is None)
     if interrupted:
         raise interrupted
     return segmenter.load(folder / "weights.h5")
@@ -317,10 +325,13 @@ class _Judge:
             writer.writeheader()
             writer.writerows(self.history)
 
-    def finish(self) -> None:
-        """Draw the curve and what the best weights make of the validation images."""
+    def finish(self, tune: bool) -> None:
+        """Tune the decoder of the best weights, draw the curve and their outlines."""
         plots.write_curve(self.folder / "curve.png", self.history, self.metric)
         best = segmenter.load(self.folder / "weights.h5")
+        if tune and self.examples:
+            best = tuning.tune(best, self.examples, self.metric)
+            best.save(self.folder / "weights.h5")
         for example in self.examples[:8]:
             overlay = outputs.overlay(example.image, best.segment(example.image))
             name = example.name.replace("/", "-") + ".png"
@@ -340,15 +351,17 @@ class _Tell(keras.callbacks.Callback):
         super().__init__()
         self.recipe, self.judge, self.progress = recipe, judge, progress
         self.step = 0
+        self.loss: Any = math.nan
 
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
         self.step += 1
+        self.loss = logs["loss"]
         if self.progress is not None:
             self.progress(
                 Progress(
                     step=self.step,
                     steps=self.recipe.steps,
-                    loss=float(logs["loss"]),
+                    loss=float(self.loss),
                     metric=self.judge.metric,
                     best=self.judge.best,
                     seconds=time.monotonic() - self.judge.started,
