@@ -192,8 +192,9 @@ class Augment(keras.layers.Layer):
         angle = within(0, math.radians(ranges.rotation))
         zoom = ops.exp(-within(1, ranges.scale))
         sine, cosine = ops.sin(angle) * zoom, ops.cos(angle) * zoom
-        y = np.arange(rows, dtype="float32")[None, :, None] - (rows - 1) / 2
-        x = np.arange(columns, dtype="float32")[None, None, :] - (columns - 1) / 2
+        # Tensors from the start: torch does not add itself to numpy's arrays.
+        y = ops.arange(rows, dtype="float32")[None, :, None] - (rows - 1) / 2
+        x = ops.arange(columns, dtype="float32")[None, None, :] - (columns - 1) / 2
         if ranges.elastic:
             points = ranges.elastic_points
             grid = ops.reshape(normal[:, : 2 * points**2], (-1, 2, points, points))
@@ -250,7 +251,7 @@ def blur(image: Tensor, sigma: Tensor, largest: float) -> Tensor:
         largest: no sigma is greater; decides the length of the kernel.
     """
     radius = max(1, math.ceil(3 * largest))
-    offsets = np.arange(-radius, radius + 1, dtype="float32")
+    offsets = ops.arange(-radius, radius + 1, dtype="float32")
     kernel = ops.exp(-0.5 * (offsets / ops.maximum(sigma, 1e-2)[:, None]) ** 2)
     kernel = kernel / ops.sum(kernel, axis=1, keepdims=True)
     for axis in (1, 2):
