@@ -101,7 +101,7 @@ def test_other_channels_are_refused(shape, channels, message):
 
 
 def test_impossible_wishes_are_refused(same):
-    with pytest.raises(InputError, match="must be 1, 4 or 8"):
+    with pytest.raises(InputError, match="must be 1, 4, 7 or 8"):
         same.segment(picture(9, 9), tta=3)
     with pytest.raises(InputError, match="NaN or infinite"):
         same.segment(np.full((9, 9), np.nan))
