@@ -16,8 +16,6 @@ if TYPE_CHECKING:
     from unet_zoo.metrics import Score
 
 SUFFIXES = (".json", ".csv")
-# Where labels are classes, there are no objects to match.
-OF_CLASSES = ("Dice", "IoU", "pixel accuracy")
 
 
 @click.command()
@@ -92,7 +90,7 @@ def command(
         scores = evaluation.evaluate(
             segmenter,
             examples,
-            names=OF_CLASSES if data.kind == "semantic" else None,
+            kind=data.kind,
             progress=show,
             **chosen,
         )

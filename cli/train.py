@@ -101,6 +101,9 @@ def command(
     registry.info(model)
     plan = _changed(_recipe(recipe_name, model), options, settings)
     _common.check_dataset(dataset, config)
+    asked = options["target"] or any(each.startswith("target=") for each in settings)
+    if recipe_name == "default" and not asked:
+        plan = _suited(plan, dataset)
     if output is None:
         name = Path(dataset).expanduser().resolve().name
         output = Path("runs") / f"{model}-{name}"
@@ -170,6 +173,23 @@ def _changed(
         message = "The model is the first argument of train, not a --set."
         raise errors.InputError(message)
     return plan.replace(**changes)
+
+
+def _suited(plan: Recipe, dataset: str) -> Recipe:
+    """Return a recipe without objects where the labels of a dataset are classes."""
+    from unet_zoo import catalog
+
+    objects = (
+        dataset not in catalog.names() or catalog.info(dataset).kind == "instances"
+    )
+    if objects or plan.target != "distance" or plan.target_arguments:
+        return plan
+    click.echo(
+        f"The labels of {dataset} are classes, not objects: the target is semantic, "
+        "unless --target says otherwise.",
+        err=True,
+    )
+    return plan.replace(target="semantic")
 
 
 def _put(changes: dict[str, Any], at: Sequence[str], value: Any, name: str) -> None:

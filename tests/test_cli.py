@@ -307,6 +307,16 @@ def test_train_then_evaluate_then_segment(
     assert "a0_masks.tif is there already" in refused.stderr
 
 
+def test_classes_are_taught_as_classes(capsys: pytest.CaptureFixture[str]) -> None:
+    plan = recipe.named("default")
+    assert train._suited(plan, "membrane") == plan.replace(target="semantic")
+    assert "the target is semantic" in capsys.readouterr().err
+    assert train._suited(plan, "hela") == plan
+    paper = recipe.named("paper")
+    assert train._suited(paper, "membrane") == paper
+    assert not capsys.readouterr().err
+
+
 def test_an_interrupted_training_says_what_it_keeps(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -79,6 +79,25 @@ def test_without_anything_to_measure_against_there_is_no_score(name):
         evaluation.score([example(0), example(1)], [labels()] * 2, names=[name])
 
 
+def test_the_parts_of_a_class_are_its_segments():
+    """A membrane with a gap joins two neurons, whatever their class."""
+    inside = np.ones((20, 30), "int32")
+    inside[:, 15] = 0
+    inside[0, 0] = -1
+    torn = np.abs(inside)
+    torn[5:8, 15] = 1
+    examples = [Example("m", np.zeros((20, 30, 1), "uint8"), inside, inside)]
+
+    def v_rand(prediction):
+        scores = evaluation.score(examples, [prediction], ("V-Rand",), "semantic")
+        return scores["V-Rand"]
+
+    assert v_rand(np.abs(inside)) == metrics.Score(1.0, 2, 1)
+    assert v_rand(torn).value < 0.7
+    scores = evaluation.evaluate(Answers([torn]), examples, kind="semantic")
+    assert tuple(scores) == evaluation.OF_CLASSES
+
+
 def test_options_and_progress_arrive():
     model, calls = Answers([labels()] * 3), []
     evaluation.evaluate(

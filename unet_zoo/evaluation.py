@@ -21,6 +21,8 @@ class Segments(Protocol):
 
 
 METRICS = ("SEG", "DET", "AP", "Dice", "IoU", "pixel accuracy", "V-Rand")
+# Where labels are classes, there are no objects to match.
+OF_CLASSES = ("Dice", "IoU", "pixel accuracy", "V-Rand")
 
 
 def evaluate(
@@ -28,6 +30,7 @@ def evaluate(
     examples: Sequence[catalog.Example],
     *,
     names: Sequence[str] | None = None,
+    kind: str = "instances",
     progress: Callable[[int, int], None] | None = None,
     **options: Any,
 ) -> dict[str, Score]:
@@ -40,14 +43,21 @@ def evaluate(
     Args:
         model: what is judged.
         examples: of `catalog.Dataset.examples`.
-        names: of the metrics, among `METRICS`; None: all of them.
+        names: of the metrics, among `METRICS`; None: all that suit `kind`.
+        kind: of the dataset. Where labels are classes ("semantic"), these are
+            `OF_CLASSES`, and V-Rand takes the connected parts of a class for its
+            segments.
         progress: called with (frames done, frames in all).
         options: of `Segmenter.segment`, such as `tta` or `min_size`.
 
     Returns:
         The scores by name; AP contributes one entry for each threshold and their mean.
+
+    Raises:
+        InputError: for an unknown metric, and without anything to measure against.
     """
-    names = METRICS if names is None else tuple(names)
+    if names is None:
+        names = METRICS if kind == "instances" else OF_CLASSES
     for name in names:
         if name not in METRICS:
             raise unknown(kind="metric", word=name, options=METRICS)
@@ -56,13 +66,14 @@ def evaluate(
         predictions.append(model.segment(example.image, **options))
         if progress is not None:
             progress(number, len(examples))
-    return score(examples, predictions, names)
+    return score(examples, predictions, names, kind)
 
 
 def score(
     examples: Sequence[catalog.Example],
     predictions: Sequence[np.ndarray],
     names: Sequence[str] = METRICS,
+    kind: str = "instances",
 ) -> dict[str, Score]:
     """Return the scores of label images made anywhere; see `evaluate`."""
     referenced = [
@@ -96,9 +107,22 @@ def score(
             # The challenge's own program knows no -1. SEG asks only for the objects
             # that are annotated, so a partial reference needs none.
             scores[name] = metrics.seg([np.maximum(r, 0) for r in references], found)
+        elif name == "V-Rand" and kind == "semantic":
+            scores[name] = metrics.v_rand(
+                [_parts(each) for each in references], [_parts(each) for each in found]
+            )
         else:
             scores[name] = _MEASURES[name](references, found)
     return scores
+
+
+def _parts(labels: np.ndarray) -> np.ndarray:
+    """Return the connected parts of every class, each with a number of its own."""
+    import skimage.measure
+
+    # Neighbours by edge only: a diagonal line of membrane separates two neurons.
+    parts = skimage.measure.label(labels, background=0, connectivity=1)
+    return np.where(labels < 0, labels, parts)
 
 
 _MEASURES: dict[str, Callable[..., Score]] = {

@@ -202,7 +202,8 @@ class Segmenter:
         self, dataset: catalog.Dataset, split: str = "test", **options: Any
     ) -> dict[str, metrics.Score]:
         """Return the scores on a split of a dataset; see `evaluation.evaluate`."""
-        return evaluation.evaluate(self, dataset.examples(split), **options)
+        examples = dataset.examples(split)
+        return evaluation.evaluate(self, examples, kind=dataset.kind, **options)
 
     def save(self, path: str | os.PathLike[str], *, dtype: str = "float32") -> None:
         """Write the weights file; "float16" halves its size."""
