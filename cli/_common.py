@@ -181,7 +181,8 @@ segment_options = together(
     click.option(
         "--threshold",
         type=click.FloatRange(0, 1),
-        help="How sure the network must be of an object's pixel.  [default: 0.5]",
+        help="How sure the network must be of an object's pixel.  [default: that of "
+        "the weights]",
     ),
     click.option(
         "--min-size",
@@ -247,12 +248,7 @@ def find_weights(name: str) -> Path:
     """Return the weights file of a zoo name, or the file of that path."""
     from unet_zoo import weights
 
-    path = Path(name).expanduser()
-    if path.is_dir() and (path / "weights.h5").exists():
-        return path / "weights.h5"
-    if path.suffix == ".h5" or path.exists():
-        return path
-    return weights.locate(name)
+    return weights.find(name)
 
 
 def load(path: Path, backend: str | None) -> Segmenter:

@@ -6,7 +6,7 @@ import keras
 import numpy as np
 import pytest
 
-from unet_zoo import registry, segmenter, tiling
+from unet_zoo import registry, segmenter, tiling, weights
 from unet_zoo.catalog import Dataset, Example
 from unet_zoo.errors import InputError
 
@@ -251,6 +251,27 @@ def test_a_file_gives_the_segmenter_back(tmp_path, dtype, atol):
 def test_a_missing_file_is_named(tmp_path):
     with pytest.raises(InputError, match=r"none\.h5"):
         segmenter.load(tmp_path / "none.h5")
+
+
+def test_a_folder_stands_for_its_weights_and_never_for_a_name(
+    same, tmp_path, monkeypatch
+):
+    run, zoo = tmp_path / "run", tmp_path / "zoo"
+    run.mkdir()
+    with pytest.raises(InputError, match=r"holds no weights\.h5"):
+        segmenter.load(run)
+    same.save(run / "weights.h5")
+    assert segmenter.load(run).facts == same.facts
+    # A name means the entry, even where a folder of that name lies.
+    (zoo / "unet-mine").mkdir(parents=True)
+    named = segmenter.Segmenter(same.network, {**same.facts, "name": "unet-mine"})
+    named.save(zoo / "unet-mine" / "weights.h5")
+    told = {"summary": "s", "dataset": "d", "licence": "l", "citation": "c"}
+    weights.write_entry(zoo / "unet-mine", **told)
+    monkeypatch.setattr(weights._entries, "FOLDER", zoo)
+    (tmp_path / "unet-mine").mkdir()
+    monkeypatch.chdir(tmp_path)
+    assert segmenter.load("unet-mine").name == "unet-mine"
 
 
 def test_facts_say_what_made_them():

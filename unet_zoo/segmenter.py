@@ -90,10 +90,13 @@ class Segmenter:
             tta: flips and rotations averaged, 1, 4, 7 or 8 (see `TTA`); None: what
                 the weights were published with.
             tile: side of the tiles in pixels of the network's image; None: the whole
-                image up to a million pixels, tiles of 512 beyond.
+                image up to a million pixels, tiles of 512 beyond. Tiles differ from
+                the whole by rounding only: below 1e-5 without padding, 1e-4 with it.
+                Normalisation over the image ("group", "instance") sees its tile alone.
             progress: called with (tiles done, tiles in all) of each frame.
-            options: of the decoder: `threshold` (0.5), `min_size` (0 pixels),
-                `fill_holes` (True), `closing` (0 pixels).
+            options: of the decoder: `threshold` (how sure of an object's pixel, 0 to
+                1; by default what the weights were tuned to), `min_size` (0 pixels),
+                `fill_holes` (True), `closing` (radius, 0 pixels).
 
         Returns:
             int32 (Y, X), or (T, Y, X) for a stack: 0 background, 1..N the objects.
@@ -194,7 +197,10 @@ class Segmenter:
                 f"takes {wanted} channel(s). Received: {image.shape}."
             )
             if image.ndim == 3 and wanted == 1:
-                message += " Give one channel, such as image[..., 0]."
+                message += (
+                    " Give one channel, such as image[..., 0]; of a stack (T, Y, X) "
+                    "give image[..., None]."
+                )
             raise InputError(message)
         return image
 
@@ -255,8 +261,8 @@ def load(
     """Return the segmenter of a zoo entry or of a weights file.
 
     Args:
-        name_or_path: a name that `unet-zoo weights` lists, or the path of a file that
-            training wrote.
+        name_or_path: a name that `unet-zoo weights` lists, the path of a weights
+            file, or of the folder that a training wrote.
         base_url: where to fetch an entry that is not shipped with the package; by
             default the environment variable UNET_ZOO_URL.
         offline: never touch the network.
@@ -270,9 +276,7 @@ def load(
         Traceback (most recent call last):
         unet_zoo.errors.InputError: Unknown weights 'unet-blubs'. Did you mean ...
     """
-    path = Path(name_or_path)
-    if not (path.suffix == ".h5" or path.exists()):
-        path = weights.locate(str(name_or_path), base_url=base_url, offline=offline)
+    path = weights.find(name_or_path, base_url=base_url, offline=offline)
     facts = weights.read_facts(path)
     target = targets.get(facts["target"], **facts["target_arguments"])
     network = registry.build(

@@ -100,6 +100,30 @@ def locate(
     return download(urls[-1], path, row, progress)
 
 
+def find(
+    name_or_path: str | os.PathLike[str],
+    *,
+    base_url: str | None = None,
+    offline: bool = False,
+) -> Path:
+    """Return the weights file that a path, a training's folder or a name means.
+
+    A name of the zoo means its entry, even where a file or folder of that name lies. A
+    folder stands for the `weights.h5` in it. What is not there is taken for the name of
+    weights on a server, see `locate`.
+    """
+    path = Path(name_or_path).expanduser()
+    if str(name_or_path) not in _entries.names():
+        if path.is_dir() and (path / "weights.h5").exists():
+            return path / "weights.h5"
+        if path.suffix == ".h5" or path.is_file():
+            return path
+        if path.is_dir():
+            message = f"The folder {path} holds no weights.h5, as a training leaves it."
+            raise errors.InputError(message)
+    return locate(str(name_or_path), base_url=base_url, offline=offline)
+
+
 def download(
     url: str, path: Path, row: _entries.Listing, progress: Progress | None = None
 ) -> Path:
