@@ -63,6 +63,7 @@ def test_replace_takes_whole_sections():
         ({"precision": "float64"}, "Unknown precision 'float64'. Did you mean"),
         ({"optimizer": {"name": "adamx"}}, "Unknown optimizer.name 'adamx'. Did you"),
         ({"optimizer": {"schedule": "cosin"}}, "Unknown optimizer.schedule 'cosin'."),
+        ({"seed": -1}, "`seed` must lie in 0..4294967295. Received: -1"),
         ({"tta": 3}, "`tta` must be 1, 4, 7 or 8. Received: 3"),
         ({"steps": 0}, "`steps` must be at least 1. Received: 0"),
         ({"steps": "many"}, "`steps` must be of type int. Received: 'many'"),

@@ -121,6 +121,9 @@ class Recipe:
                     f"`{name}` must be at least 1. Received: {getattr(self, name)}"
                 )
                 raise InputError(message)
+        if not 0 <= self.seed < 2**32:
+            message = f"`seed` must lie in 0..4294967295. Received: {self.seed}"
+            raise InputError(message)
         if self.scale is not None and not 0 < self.scale <= 8:
             message = f"`scale` must lie in (0, 8]. Received: {self.scale}"
             raise InputError(message)
