@@ -1,0 +1,105 @@
+"""The zoo's entries: whole, small, documented, and as good as their cards say."""
+
+from __future__ import annotations
+
+import re
+import runpy
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import unet_zoo
+from unet_zoo import catalog, evaluation, weights
+
+ROOT = Path(__file__).resolve().parent.parent
+SHIPPED = ("resunet-hela", "unet-blobs", "unet-hela")
+LARGEST = 16 * 10**6  # bytes of a weights file in the wheel
+every_entry = pytest.mark.parametrize("name", sorted({*SHIPPED, *weights.names()}))
+
+
+def entry(name: str) -> weights.Entry:
+    if name not in weights.names():
+        pytest.skip(f"{name} is not published yet")
+    return weights.entry(name)
+
+
+def card(name: str) -> str:
+    return (entry(name).folder / "README.md").read_text(encoding="utf-8")
+
+
+def on_card(name: str, metric: str) -> list[tuple[float, int]]:
+    """Return value and objects of every line of the card about `metric`."""
+    lines = re.findall(rf"^\| {metric} \| ([\d.]+) \| (\d+) \|", card(name), flags=re.M)
+    return [(float(value), int(objects)) for value, objects in lines]
+
+
+def test_what_was_promised_is_shipped() -> None:
+    assert set(SHIPPED) <= set(weights.names())
+
+
+@every_entry
+def test_entries_are_whole_and_small(name: str) -> None:
+    facts = entry(name)
+    assert weights.locate(name, offline=True) == facts.path
+    assert facts.bytes == facts.path.stat().st_size <= LARGEST
+    assert name == f"{facts.model}-{facts.dataset}"
+
+
+@every_entry
+def test_the_card_says_what_the_entry_says(name: str) -> None:
+    facts = entry(name)
+    text = card(name)
+    for heading in ("Use and limits", "How good it is", "How it was made", "Licence"):
+        assert re.search(rf"^## .*{heading}", text, flags=re.M)
+    assert facts.metrics
+    for metric, score in facts.metrics.items():
+        value, objects = on_card(name, re.escape(metric))[0]
+        assert value == pytest.approx(score["value"], abs=1e-4)
+        assert objects == score["objects"]
+
+
+@every_entry
+def test_entries_load_and_segment(name: str) -> None:
+    entry(name)
+    model = unet_zoo.load(name, offline=True)
+    assert model.name == name
+    shape = (70, 61) if model.facts["channels"] == 1 else (70, 61, 3)
+    labels = model.segment(np.random.default_rng(0).random(shape), tta=1)
+    assert labels.shape == (70, 61)
+
+
+def test_the_demo_finds_the_coins(tmp_path: Path) -> None:
+    entry("unet-blobs")
+    found = runpy.run_path(str(ROOT / "examples" / "coins.py"))["main"](tmp_path)
+    assert abs(found - 24) <= 1
+    assert {each.name for each in tmp_path.iterdir()} == {
+        "coins-overlay.png",
+        "coins-labels.tif",
+    }
+
+
+def test_blobs_of_every_difficulty_are_found() -> None:
+    assert len(found := on_card("unet-blobs", "pixel accuracy")) == 4
+    assert all(value > 0.9812 for value, _ in found)
+    assert len(on_card("unet-blobs", "AP50")) == 4
+
+
+def test_cells_are_found_in_both_directions() -> None:
+    (value, objects), (swapped, _) = on_card("resunet-hela", "SEG")
+    assert value >= 0.87
+    assert objects == 97
+    assert swapped >= 0.85
+
+
+@pytest.mark.parametrize("name", ["resunet-hela", "unet-hela"])
+def test_cells_never_seen_are_found_as_the_card_says(
+    name: str, shared_data: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    told = entry(name).metrics["SEG"]
+    data = tmp_path_factory.getbasetemp() / "hela"
+    dataset = catalog.open_dataset("hela", manual_dir=shared_data, data_dir=data)
+    gold = [each for each in dataset.examples("test") if each.reference is not None]
+    score = evaluation.evaluate(unet_zoo.load(name), gold, names=["SEG"])["SEG"]
+    assert (score.objects, score.frames) == (told["objects"], told["frames"])
+    assert score.value == pytest.approx(told["value"], abs=2e-3)
