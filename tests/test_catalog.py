@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.server
+import importlib
 import shutil
 import subprocess
 import sys
@@ -165,6 +166,21 @@ def test_swapped_exchanges_the_sequences(made_up, tmp_path):
     assert names["standard"]["train"] == names["swapped"]["test"]
     assert names["standard"]["test"] == names["swapped"]["train"]
     assert not names["standard"]["train"] & names["standard"]["test"]
+
+
+def test_tfds_loads_it_by_its_name(made_up, tmp_path):
+    importlib.import_module("unet_zoo.datasets")  # first: keras before tensorflow
+    import tensorflow_datasets as tfds
+
+    manual = tfds.download.DownloadConfig(manual_dir=made_up)
+    splits = tfds.load(
+        "hela/swapped",
+        data_dir=tmp_path / "data",
+        download_and_prepare_kwargs={"download_config": manual},
+    )
+    assert set(splits) == {"train", "test"}
+    records = [record["sequence"].decode() for record in tfds.as_numpy(splits["train"])]
+    assert records == ["02"] * 5
 
 
 def test_another_content_of_the_manual_folder_is_prepared_anew(made_up, tmp_path):
