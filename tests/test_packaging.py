@@ -25,7 +25,7 @@ LINKS = ("datasets", "zoo", "cli")
 FEWEST_TESTS = 900
 SHIPPED = {
     "datasets": {".py", ".md", ".bib", ".txt", ".tsv"},
-    "zoo": {".py", ".md", ".toml", ".h5"},
+    "zoo": {".py", ".md", ".toml", ".h5", ".png"},
     "cli": {".py"},
 }
 
