@@ -103,6 +103,21 @@ def zoo() -> str:
     return table(head, rows, "No weights are published yet.")
 
 
+def zoo_cards() -> str:
+    """Return the card of every entry, its headings one level below the page's."""
+    parts = []
+    for name in weights.names():
+        text = (weights.entry(name).folder / "README.md").read_text(encoding="utf-8")
+        text = re.sub(r"\A---\n.*?\n---\n", "", text, flags=re.S)
+        # Pictures lie beside the card, not in the documentation.
+        text = re.sub(r"^!\[.*\)\n", "", text, flags=re.M)
+        # Every second part is code, where # begins a comment.
+        pieces = text.split("```")
+        pieces[::2] = [re.sub(r"^#", "##", piece, flags=re.M) for piece in pieces[::2]]
+        parts.append("```".join(pieces).strip())
+    return "\n\n".join(parts)
+
+
 # Of all that an entry was measured by, what the table has room for.
 HEADLINES = ("SEG", "DET", "AP50", "pixel accuracy", "V-Rand")
 
@@ -113,6 +128,7 @@ BLOCKS: dict[str, Callable[[], str]] = {
     "cards": cards,
     "commands": commands,
     "zoo": zoo,
+    "zoo_cards": zoo_cards,
 }
 PAIR = re.compile(r"<!-- (\w+):begin -->\n.*?<!-- \1:end -->", flags=re.S)
 
