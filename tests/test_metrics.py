@@ -17,7 +17,8 @@ import skimage.segmentation
 import tifffile
 from scipy import ndimage, optimize
 
-from unet_zoo import metrics
+import unet_zoo
+from unet_zoo import metrics, weights
 from unet_zoo.errors import InputError
 
 GOLD = {
@@ -88,6 +89,7 @@ def hela(shared_data):
     with zipfile.ZipFile(shared_data / "DIC-C2DH-HeLa.zip") as archive:
         return {
             sequence: {
+                "image": read(archive, "{sequence}/t{frame:03}.tif", sequence, frames),
                 "gold": read(
                     archive, "{sequence}_GT/SEG/man_seg{frame:03}.tif", sequence, frames
                 ),
@@ -189,6 +191,26 @@ def test_seg_and_det_equal_the_official_evaluation(hela, tmp_path, sequence, dam
     expected = official(tmp_path, frames["gold"], frames["markers"], predictions)
     seg = metrics.seg(frames["gold"], predictions)
     det = metrics.det(frames["markers"], predictions)
+    assert 0.1 < expected["SEG"] < 1
+    assert seg.value == pytest.approx(expected["SEG"], abs=1e-9)
+    assert det.value == pytest.approx(expected["DET"], abs=1e-9)
+
+
+@pytest.fixture(scope="module")
+def predicted(hela):
+    """Return what shipped weights find in three frames they never saw."""
+    if "resunet-hela" not in weights.names():
+        pytest.skip("resunet-hela is not published yet")
+    model = unet_zoo.load("resunet-hela")
+    return [model.segment(image) for image in hela["02"]["image"][::3]]
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_official_evaluation_of_real_predictions(hela, predicted, tmp_path, damage):
+    gold, markers = hela["02"]["gold"][::3], hela["02"]["markers"][::3]
+    predictions = [DAMAGES[damage](labels) for labels in predicted]
+    expected = official(tmp_path, gold, markers, predictions)
+    seg, det = metrics.seg(gold, predictions), metrics.det(markers, predictions)
     assert 0.1 < expected["SEG"] < 1
     assert seg.value == pytest.approx(expected["SEG"], abs=1e-9)
     assert det.value == pytest.approx(expected["DET"], abs=1e-9)
