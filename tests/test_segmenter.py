@@ -165,6 +165,23 @@ def test_averages_are_of_all_turns(same):
     )
 
 
+@pytest.mark.parametrize("size", [(61, 90), (64, 64)])
+def test_rotations_by_sevenths_come_back_to_their_place(size):
+    """A network that looks at single pixels sees the same in every rotation."""
+    inputs = keras.Input((None, None, 1))
+    network = keras.Model(inputs, keras.layers.Conv2D(3, 1)(inputs), name="unet")
+    facts = segmenter.describe("unet", SAME, channels=1)
+    y, x = np.indices(size)
+    image = np.sin(y / 9) + np.cos((x - 0.5 * y) / 11)
+    model = segmenter.Segmenter(network, facts)
+    once = model.predict(image, tta=1)
+    assert once.std() > 0.05
+    away = abs(model.predict(image, tta=7) - once)
+    assert away[2:-2, 2:-2].max() < 0.01
+    # At the very edge, mirrored pixels take part in the interpolation.
+    assert away.max() < 0.05
+
+
 @pytest.mark.parametrize("scale", [0.5, 0.3, 2.0])
 def test_results_come_at_the_size_of_the_image(scale):
     model = make(scale=scale)

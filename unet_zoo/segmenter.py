@@ -93,7 +93,7 @@ class Segmenter:
                 image up to a million pixels, tiles of 512 beyond. Tiles differ from
                 the whole by rounding only: below 1e-5 without padding, 1e-4 with it.
                 Normalisation over the image ("group", "instance") sees its tile alone.
-            progress: called with (tiles done, tiles in all) of each frame.
+            progress: called with (tiles done, tiles in all) of each turned copy.
             options: of the decoder: `threshold` (how sure of an object's pixel, 0 to
                 1; by default what the weights were tuned to), `min_size` (0 pixels),
                 `fill_holes` (True), `closing` (radius, 0 pixels).
