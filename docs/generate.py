@@ -92,9 +92,9 @@ def zoo() -> str:
     for name in weights.names():
         entry = weights.entry(name)
         measured = ", ".join(
-            f"{metric} {score['value']:.3f}"
-            for metric, score in entry.metrics.items()
-            if metric in HEADLINES
+            f"{metric} {entry.metrics[metric]['value']:.3f}"
+            for metric in HEADLINES
+            if metric in entry.metrics
         )
         size = f"{entry.bytes / 1e6:.1f} MB"
         row = [f"`{name}`", entry.summary, f"`{entry.model}`", f"`{entry.dataset}`"]
