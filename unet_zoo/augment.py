@@ -117,12 +117,15 @@ def hashed_normal(seed: Tensor, shape: Sequence[int]) -> Tensor:
     count = math.prod(shape)
     state = ops.arange(count, dtype="int32")[None] + seed[:, None] * 668265263
     total: Tensor = 0.0
-    # Multiply-xorshift rounds; the mask keeps the shift logical for negative numbers.
-    for factor in (-1640531535, -2048144789, -1028477379, 1540483477):
+    factors = (668265263, 374761393, -1640531535, -2048144789, -1028477379, 1540483477)
+    for number, factor in enumerate(factors):
+        # Multiply-xorshift; the mask keeps the shift logical for negative numbers.
         state = state * factor
         shifted = ops.bitwise_and(ops.right_shift(state, 15), 0x1FFFF)
         state = ops.bitwise_xor(state, shifted)
-        total = total + ops.cast(ops.bitwise_and(state, 0xFFFF), "float32")
+        # The first two rounds only mix: their low bits still follow the pixel.
+        if number >= 2:
+            total = total + ops.cast(ops.bitwise_and(state, 0xFFFF), "float32")
     normal = (total / 65536.0 - 2.0) * math.sqrt(3.0)
     return ops.reshape(normal, (-1, *shape))
 

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import scipy.ndimage
 
-from unet_zoo import losses, weight_maps
+from unet_zoo import losses, watershed, weight_maps
 from unet_zoo.errors import InputError, unknown
 
 Tensor = Any
@@ -144,7 +144,8 @@ class Border(Target):
 
     name = "border"
     channels = 2
-    interpolation = ("nearest", "linear")
+    # Linear weights would give pixels beside unannotated ones, and those, a part.
+    interpolation = ("nearest", "nearest")
 
     tunable = _THRESHOLDS
 
@@ -187,13 +188,14 @@ class Border(Target):
 class Distance(Target):
     """Foreground, distance to the object's edge, and borders between touching objects.
 
-    The markers of the objects are where the smoothed distance, less half of the
-    touching border, is above `seed`; a watershed on the distance gives them their
-    part of the foreground. The distance of every object is divided by its largest
-    value, so that small and large objects are taught alike.
+    Every peak of the smoothed distance, less half of the touching border, floods its
+    part of the foreground; parts with neither a dip nor a border between them are
+    joined (see `unet_zoo.watershed`). The distance of every object is divided by its
+    largest value, so that small and large objects are taught alike.
 
     Args:
-        seed: height of the markers, within (0, 1).
+        seed: an object has a peak above this, within (0, 1).
+        dip: between two objects the height falls by this, within (0, 1).
         smoothing: standard deviation of the Gaussian applied to the height, in
             pixels of the network's image.
         border: half width of the touching border in pixels of the network's image.
@@ -207,12 +209,13 @@ class Distance(Target):
     channels = 3
     interpolation = ("nearest", "linear", "linear", "nearest")
     tunable = types.MappingProxyType(
-        {"seed": (0.3, 0.35, 0.4, 0.45, 0.5, 0.55, 0.6), **_THRESHOLDS}
+        {"dip": (0.1, 0.15, 0.2, 0.25, 0.3, 0.4), **_THRESHOLDS}
     )
 
     def __init__(
         self,
-        seed: float = 0.4,
+        seed: float = 0.15,
+        dip: float = 0.2,
         smoothing: float = 1.5,
         border: int = 2,
         threshold: float = 0.5,
@@ -223,11 +226,13 @@ class Distance(Target):
                 f"Received: smoothing={smoothing}, border={border}"
             )
             raise InputError(message)
-        self.seed, self.smoothing, self.border = seed, smoothing, border
-        _fraction("seed", seed)
+        self.smoothing, self.border = smoothing, border
+        self.seed = _fraction("seed", seed)
+        self.dip = _fraction("dip", dip)
         self.threshold = _fraction("threshold", threshold)
         self.arguments = {
             "seed": seed,
+            "dip": dip,
             "smoothing": smoothing,
             "border": border,
             "threshold": threshold,
@@ -258,7 +263,10 @@ class Distance(Target):
         foreground = prediction[..., 0] > options.pop("threshold", self.threshold)
         height = prediction[..., 1] - 0.5 * prediction[..., 2]
         height = scipy.ndimage.gaussian_filter(height, self.smoothing / scale)
-        return clean(flood(height, self.seed, foreground), **options)
+        labels = watershed.basins(
+            height, prediction[..., 2], foreground, lowest=self.seed, dip=self.dip
+        )
+        return clean(labels, **options)
 
 
 def _fraction(name: str, value: float) -> float:
@@ -266,25 +274,6 @@ def _fraction(name: str, value: float) -> float:
         message = f"`{name}` must lie in (0, 1). Received: {value}"
         raise InputError(message)
     return value
-
-
-def flood(height: np.ndarray, seed: float, foreground: np.ndarray) -> np.ndarray:
-    """Return the watershed of `height` within the foreground, int32 (Y, X).
-
-    Markers are the connected parts of `height > seed`; a part of the foreground
-    without any marker becomes an object of its own when its height has a maximum
-    above half of `seed`, and is dropped otherwise.
-    """
-    import skimage.segmentation
-
-    markers = connected(foreground & (height > seed))
-    labels = skimage.segmentation.watershed(-height, markers, mask=foreground)
-    rest = connected(foreground & (labels == 0))
-    if rest.max():
-        peaks = scipy.ndimage.maximum(height, rest, np.arange(1, rest.max() + 1))
-        kept = np.concatenate([[False], np.asarray(peaks) > seed / 2])
-        labels = np.where(kept[rest], rest + labels.max(), labels)
-    return labels.astype("int32")
 
 
 def connected(mask: np.ndarray) -> np.ndarray:

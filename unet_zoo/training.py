@@ -74,7 +74,9 @@ class Learner(keras.Model):
         self.momentum = momentum
         self.averages = []
         if momentum:
-            self.calls = self.add_weight(shape=(), trainable=False, name="calls")
+            self.calls = self.add_weight(
+                shape=(), initializer="zeros", trainable=False, name="calls"
+            )
             for variable in network.trainable_variables:
                 average = self.add_weight(
                     shape=variable.shape,
