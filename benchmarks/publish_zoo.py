@@ -73,20 +73,21 @@ WORDS = {
         licence="Apache-2.0",
         citation="Ronneberger, Fischer, Brox: U-Net, 2015, "
         "https://arxiv.org/abs/1505.04597",
-        reproduce="unet-zoo train unet --dataset blobs --precision mixed_bfloat16",
+        reproduce="unet-zoo train unet --dataset blobs "
+        "--recipe zoo/unet-blobs/recipe.toml",
     ),
     "unet-hela": publishing.Words(
         summary="A small U-Net that finds HeLa cells in differential interference "
         "contrast.",
         reproduce="unet-zoo train unet --dataset hela --manual-dir DATA "
-        "--precision mixed_bfloat16",
+        "--recipe zoo/unet-hela/recipe.toml",
         **HELA,
     ),
     "resunet-hela": publishing.Words(
         summary="A small ResUNet that finds HeLa cells in differential interference "
         "contrast.",
         reproduce="unet-zoo train resunet --dataset hela --manual-dir DATA "
-        "--precision mixed_bfloat16 --set model_arguments.wide_decoder=false",
+        "--recipe zoo/resunet-hela/recipe.toml",
         **HELA,
     ),
 }

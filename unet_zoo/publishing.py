@@ -81,6 +81,8 @@ def publish(
     model.save(folder / "weights.h5", dtype=dtype)
     for picture, _ in pictures:
         shutil.copyfile(picture, folder / picture.name)
+    with files.replacing(folder / "recipe.toml") as part:
+        part.write_text(to_toml(model.facts["recipe"]) + "\n", encoding="utf-8")
     with files.replacing(folder / "README.md") as part:
         card = write_card(model.facts, model.network, measured, words, pictures, dtype)
         part.write_text(card, encoding="utf-8")
@@ -147,7 +149,7 @@ def write_card(
         "",
         "Versions: " + versions + ".",
         "",
-        "The same training again:",
+        "The same training again, with the recipe of this folder:",
         "",
         f"    {words.reproduce}",
         "",
