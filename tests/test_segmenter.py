@@ -105,6 +105,8 @@ def test_other_channels_are_refused(shape, channels, message):
 def test_impossible_wishes_are_refused(same):
     with pytest.raises(InputError, match="must be 1, 4, 7 or 8"):
         same.segment(picture(9, 9), tta=3)
+    with pytest.raises(InputError, match="Did you mean 'threshold'"):
+        same.segment(picture(9, 9), treshold=0.4)
     with pytest.raises(InputError, match="NaN or infinite"):
         same.segment(np.full((9, 9), np.nan))
     with pytest.raises(InputError, match="must not be negative"):
@@ -268,6 +270,8 @@ def test_a_file_gives_the_segmenter_back(tmp_path, dtype, atol):
 def test_a_missing_file_is_named(tmp_path):
     with pytest.raises(InputError, match=r"none\.h5"):
         segmenter.load(tmp_path / "none.h5")
+    with pytest.raises(InputError, match="neither a weights file nor a folder"):
+        segmenter.load(tmp_path / "none" / "weights")
 
 
 def test_a_folder_stands_for_its_weights_and_never_for_a_name(

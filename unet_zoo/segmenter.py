@@ -24,11 +24,13 @@ from unet_zoo import (
     tiling,
     weights,
 )
-from unet_zoo.errors import InputError
+from unet_zoo.errors import InputError, unknown
 
 # How many turned copies of an image may be averaged: itself, its flips, rotations by
 # sevenths of the circle (Ronneberger et al. 2015), its flips and their transposes.
 TTA = (1, 4, 7, 8)
+# What else `segment` may be told, for the target to decode by.
+OPTIONS = ("threshold", "min_size", "fill_holes", "closing")
 _WHOLE = 1024 * 1024  # pixels of the network's image that are predicted in one go
 _TILE = 512
 
@@ -104,6 +106,9 @@ class Segmenter:
         Raises:
             InputError: for another number of channels, NaN, or impossible options.
         """
+        for word in options:
+            if word not in OPTIONS:
+                raise unknown(kind="option of segment", word=word, options=OPTIONS)
         image = np.asarray(image)
         if image.ndim == 4:
             frames = [

@@ -121,6 +121,9 @@ def find(
         if path.is_dir():
             message = f"The folder {path} holds no weights.h5, as a training leaves it."
             raise errors.InputError(message)
+        if path.name != str(name_or_path):
+            message = f"There is neither a weights file nor a folder {path}."
+            raise errors.InputError(message)
     return locate(str(name_or_path), base_url=base_url, offline=offline)
 
 
