@@ -54,7 +54,7 @@ def command(
     \b
     Example:
       unet-zoo evaluate resunet-hela --dataset hela
-      unet-zoo evaluate runs/first/weights.h5 --dataset my_dataset/ --split all
+      unet-zoo evaluate runs/first --dataset more_annotated/ --split all
     """
     from unet_zoo import weights
 
