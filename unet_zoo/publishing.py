@@ -115,6 +115,7 @@ def write_card(
         "",
         "```python",
         "import unet_zoo",
+        "",
         "# 0 is background, 1..N the objects",
         f'labels = unet_zoo.load("{name}").segment(image)',
         "```",
