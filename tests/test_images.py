@@ -449,3 +449,13 @@ def test_find_nothing(tmp_path):
         images.find([tmp_path / "note.txt"])
     with pytest.raises(InputError, match=r"'\.txt' is not supported"):
         images.find([tmp_path / "notes.txt"])
+
+
+def test_masks_beside_their_images_are_no_images(tmp_path):
+    for name in ("a.tif", "a_masks.tif", "b_mask.png", "c.png", "c_cp_masks.tif"):
+        (tmp_path / name).touch()
+    names = [path.name for path in images.find(tmp_path)]
+    assert names == ["a.tif", "b_mask.png", "c.png"], "b_mask is no mask: there is no b"
+    assert len(images.find(tmp_path, masks=True)) == 5
+    asked = [tmp_path / "a_masks.tif"]
+    assert images.find(asked) == asked, "a file that is named is taken"

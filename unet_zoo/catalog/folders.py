@@ -13,7 +13,6 @@ from unet_zoo.catalog import challenge
 from unet_zoo.catalog.dataset import Dataset, Example, held_back
 from unet_zoo.errors import InputError
 
-_MASK_SUFFIXES = ("_masks", "_mask", "_cp_masks")
 _LAYOUTS = (
     "Expected images/ and masks/ with files of the same names, or images and their"
     " *_masks side by side, or 01/ with 01_GT/SEG or 01_ST/SEG; all of them also within"
@@ -94,14 +93,15 @@ def _pairs(folder: Path) -> list[tuple[Path, Path]]:
             if not missing.is_dir():
                 message = f"{here} is there but {missing} is not. {_LAYOUTS}"
                 raise InputError(message)
-        pictures, masks = images.find(image_folder), images.find(mask_folder)
+        pictures = images.find(image_folder, masks=True)
+        masks = images.find(mask_folder, masks=True)
     else:
         try:
-            files = images.find(folder)
+            files = images.find(folder, masks=True)
         except InputError as error:
             message = f"{folder} has no pairs of images and masks. {_LAYOUTS}"
             raise InputError(message) from error
-        masks = [file for file in files if file.stem.endswith(_MASK_SUFFIXES)]
+        masks = [file for file in files if file.stem.endswith(images.MASK_SUFFIXES)]
         pictures = [file for file in files if file not in set(masks)]
         if not masks or not pictures:
             what = "images but no masks" if pictures else "masks but no images"
@@ -127,7 +127,7 @@ def _matched(
         # Cellpose names an image 001_img and its mask 001_masks.
         stems = [stem, stem.removesuffix("_img")]
         expected = [stem] if same_name else []
-        expected += [base + suffix for base in stems for suffix in _MASK_SUFFIXES]
+        expected += [base + suffix for base in stems for suffix in images.MASK_SUFFIXES]
         found = [left.pop(name) for name in dict.fromkeys(expected) if name in left]
         if len(found) != 1:
             has = " and ".join(mask.name for mask in found)

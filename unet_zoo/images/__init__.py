@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from unet_zoo.images.reading import SUFFIXES, find, read, read_one
+from unet_zoo.images.reading import MASK_SUFFIXES, SUFFIXES, find, read, read_one
 from unet_zoo.images.values import normalize, rescale, rescale_labels, to_uint8
 from unet_zoo.images.writing import replacing, write_labels, write_png
 
 __all__ = [
+    "MASK_SUFFIXES",
     "SUFFIXES",
     "find",
     "normalize",

@@ -19,6 +19,7 @@ import tifffile
 from unet_zoo.errors import InputError
 
 SUFFIXES = (".tif", ".tiff", ".png", ".jpg", ".jpeg", ".bmp")
+MASK_SUFFIXES = ("_masks", "_mask", "_cp_masks")
 
 # A header of a few bytes can ask for terabytes: more values than this are refused
 # before anything is decoded. Raise it for files that really are that large.
@@ -115,15 +116,18 @@ def read_one(path: str | os.PathLike[str], *, indices: bool = False) -> np.ndarr
 
 def find(
     paths: str | os.PathLike[str] | Iterable[str | os.PathLike[str]],
+    *,
+    masks: bool = False,
 ) -> list[Path]:
     """Return the image files that `paths` name.
 
     Files stay as given; a folder stands for the images directly in it, in natural
-    order (t2 before t10), hidden files left out.
+    order (t2 before t10), without hidden files and, unless `masks` is set, without the
+    mask of an image beside it (a_masks.tif where there is an a.tif).
 
     >>> import tempfile
     >>> folder = Path(tempfile.mkdtemp())
-    >>> for name in ("t10.png", "t2.png", ".hidden.png", "notes.txt"):
+    >>> for name in ("t10.png", "t2.png", "t2_masks.png", ".hidden.png", "notes.txt"):
     ...     (folder / name).touch()
     >>> [path.name for path in find(folder)]
     ['t2.png', 't10.png']
@@ -133,7 +137,7 @@ def find(
     found: list[Path] = []
     for path in map(Path, paths):
         if path.is_dir():
-            found.extend(_listed(path))
+            found.extend(_listed(path, masks))
         elif not path.exists():
             raise _missing(path)
         elif path.suffix.lower() not in SUFFIXES:
@@ -291,7 +295,7 @@ def _check_size(path: Path, shape: tuple[int, ...]) -> None:
         raise _unreadable(path, reason)
 
 
-def _listed(folder: Path) -> list[Path]:
+def _listed(folder: Path, masks: bool) -> list[Path]:
     try:
         names = sorted(os.listdir(folder), key=_natural)
     except OSError as error:
@@ -302,7 +306,18 @@ def _listed(folder: Path) -> list[Path]:
         for name in names
         if not name.startswith(".") and Path(name).suffix.lower() in SUFFIXES
     ]
-    images = [path for path in images if path.is_file()]
+    stems = {path.stem for path in images}
+    images = [
+        path
+        for path in images
+        if path.is_file()
+        and not any(
+            not masks
+            and path.stem.endswith(mark)
+            and path.stem.removesuffix(mark) in stems
+            for mark in MASK_SUFFIXES
+        )
+    ]
     if not images:
         message = (
             f"No images in {folder} ({len(names)} other entries); expected files "
