@@ -10,7 +10,7 @@ import numpy as np
 import PIL.Image
 import pytest
 
-from unet_zoo import augment, recipe, segmenter, targets, training, weights
+from unet_zoo import augment, learner, recipe, segmenter, targets, training, weights
 from unet_zoo.catalog import Dataset, Example
 from unet_zoo.errors import InputError
 from unet_zoo.models import unet
@@ -184,8 +184,8 @@ def test_averages_follow_the_weights():
     network = unet.unet((24, 24, 1), classes=2, filters=2, depth=1, padding="same")
     target = targets.get("semantic")
     layer = augment.Augment(recipe.Augmentation(), (24, 24), 1, target.interpolation)
-    learner = training.Learner(network, target, layer, 0.5)
-    learner.compile(keras.optimizers.SGD(0.1), jit_compile=False)
+    taught = learner.Learner(network, target, layer, 0.5)
+    taught.compile(keras.optimizers.SGD(0.1), jit_compile=False)
     generator = np.random.default_rng(0)
     uniforms, normals = augment.draw_size(recipe.Augmentation())
     batch = {
@@ -194,16 +194,16 @@ def test_averages_follow_the_weights():
         "normal": generator.normal(size=(2, normals)).astype("float32"),
     }
     expected = [variable.numpy() for variable in network.trainable_variables]
-    start = float(learner.calls.numpy())
+    start = float(taught.calls.numpy())
     for call in range(1, 13):
         momentum = min(0.5, (start + call) / (start + call + 9))
         expected = [
             momentum * old + (1 - momentum) * variable.numpy()
             for old, variable in zip(expected, network.trainable_variables, strict=True)
         ]
-        learner.train_on_batch(batch)
+        taught.train_on_batch(batch)
     own = network.get_weights()
-    with learner.averaged():
+    with taught.averaged():
         for mean, found in zip(expected, network.get_weights(), strict=True):
             np.testing.assert_allclose(found, mean, atol=1e-5)
     for before, after in zip(own, network.get_weights(), strict=True):

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import contextlib
 import csv
 import dataclasses
 import math
 import os
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import keras
-import numpy as np
-from keras import ops
 
 from unet_zoo import (
     augment,
@@ -24,6 +21,7 @@ from unet_zoo import (
     evaluation,
     files,
     images,
+    learner,
     outputs,
     pipeline,
     plots,
@@ -51,99 +49,6 @@ class Progress:
     def seconds_left(self) -> float:
         """Return the time that the remaining steps would take at the present rate."""
         return self.seconds / max(1, self.step) * (self.steps - self.step)
-
-
-class Learner(keras.Model):
-    """Network, augmentation and loss as one model, so that every backend trains it.
-
-    Its call receives the dictionary of the pipeline and gives back logits and truth;
-    no backend needs a training step of its own.
-    """
-
-    def __init__(
-        self,
-        network: keras.Model,
-        target: targets.Target,
-        layer: augment.Augment,
-        momentum: float,
-    ) -> None:
-        super().__init__(name="learner", dtype="float32")
-        self.network = network
-        self.target = target
-        self.augment = layer
-        self.momentum = momentum
-        self.averages = []
-        if momentum:
-            self.calls = self.add_weight(
-                shape=(), initializer="zeros", trainable=False, name="calls"
-            )
-            for variable in network.trainable_variables:
-                average = self.add_weight(
-                    shape=variable.shape,
-                    dtype=variable.dtype,
-                    trainable=False,
-                    name=variable.path.replace("/", "_") + "_average",
-                )
-                # A copy: JAX refuses a step in which two variables share memory.
-                average.assign(variable.numpy())
-                self.averages.append(average)
-
-    def build(self, input_shape: Any) -> None:
-        """Nothing to build: the network came with its variables."""
-
-    def call(self, batch: dict[str, Any], training: bool = False) -> dict[str, Any]:
-        if training:
-            self._average()
-        stack = self.augment(batch["stack"], batch["uniform"], batch["normal"])
-        channels = self.augment.image_channels
-        logits = self.network(stack[..., :channels], training=training)
-        truth = stack[..., channels:]
-        # A network of valid convolutions predicts the middle of its patch.
-        lost = [a - b for a, b in zip(truth.shape[1:3], logits.shape[1:3], strict=True)]
-        y, x = (amount // 2 for amount in lost)
-        truth = truth[:, y : y + logits.shape[1], x : x + logits.shape[2]]
-        return {"logits": logits, "truth": truth}
-
-    def _average(self) -> None:
-        """Move the averages towards the weights.
-
-        Keras' own averaging writes the averages over the weights whenever `fit` ends,
-        which here is at each validation.
-        """
-        if not self.momentum:
-            return
-        # Young averages follow faster, so that the random start is soon forgotten.
-        self.calls.assign_add(1.0)
-        momentum = ops.minimum(self.momentum, self.calls / (self.calls + 9.0))
-        for average, variable in zip(
-            self.averages, self.network.trainable_variables, strict=True
-        ):
-            value = ops.stop_gradient(ops.convert_to_tensor(variable))
-            average.assign(value + momentum * (average - value))
-
-    @contextlib.contextmanager
-    def averaged(self) -> Iterator[None]:
-        """Give the network its averaged weights within the block."""
-        pairs = list(zip(self.network.trainable_variables, self.averages, strict=False))
-        # Twice, for a copy: np.array makes keras warn, np.asarray alone may share.
-        own = [np.array(np.asarray(variable)) for variable, _ in pairs]
-        for variable, average in pairs:
-            variable.assign(average.numpy())
-        try:
-            yield
-        finally:
-            for (variable, _), value in zip(pairs, own, strict=True):
-                variable.assign(value)
-
-    def compute_loss(
-        self,
-        x: Any = None,
-        y: Any = None,
-        y_pred: Any = None,
-        sample_weight: Any = None,
-        training: bool = True,
-    ) -> Any:
-        return ops.mean(self.target.loss(y_pred["truth"], y_pred["logits"]))
 
 
 def train(
@@ -232,8 +137,8 @@ def train(
     # === Train ===
     patch = (recipe.patch, recipe.patch)
     layer = augment.Augment(recipe.augmentation, patch, channels, target.interpolation)
-    learner = Learner(network, target, layer, recipe.optimizer.average)
-    learner.compile(
+    teaching = learner.Learner(network, target, layer, recipe.optimizer.average)
+    teaching.compile(
         make_optimizer(recipe.optimizer, recipe.steps),
         jit_compile=devices.compile_xla(),
     )
@@ -244,20 +149,20 @@ def train(
     try:
         while step < recipe.steps:
             part = recipe.replace(steps=min(step + recipe.validate_every, recipe.steps))
-            done = learner.fit(
+            done = teaching.fit(
                 pipeline.batches(stacks, part, start=step),
                 callbacks=[tell],
                 shuffle=False,
                 verbose=0,
             )
             step = part.steps
-            with learner.averaged():
+            with teaching.averaged():
                 judge.validate(step, done.history["loss"][0])
     except KeyboardInterrupt as interrupt:
         interrupted = interrupt
         if not judge.history and tell.step:
             # Nothing is written yet: what there is, is better than nothing.
-            with learner.averaged():
+            with teaching.averaged():
                 judge.validate(tell.step, float(tell.loss))
 
     # === Write ===

@@ -1,0 +1,106 @@
+"""What `fit` trains: network, augmentation and loss as one model."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+
+from unet_zoo import augment, targets
+
+
+class Learner(keras.Model):
+    """Network, augmentation and loss as one model, so that every backend trains it.
+
+    Its call receives the dictionary of the pipeline and gives back logits and truth;
+    no backend needs a training step of its own.
+    """
+
+    def __init__(
+        self,
+        network: keras.Model,
+        target: targets.Target,
+        layer: augment.Augment,
+        momentum: float,
+    ) -> None:
+        super().__init__(name="learner", dtype="float32")
+        self.network = network
+        self.target = target
+        self.augment = layer
+        self.momentum = momentum
+        self.averages = []
+        if momentum:
+            self.calls = self.add_weight(
+                shape=(), initializer="zeros", trainable=False, name="calls"
+            )
+            for variable in network.trainable_variables:
+                average = self.add_weight(
+                    shape=variable.shape,
+                    dtype=variable.dtype,
+                    trainable=False,
+                    name=variable.path.replace("/", "_") + "_average",
+                )
+                # A copy: JAX refuses a step in which two variables share memory.
+                average.assign(variable.numpy())
+                self.averages.append(average)
+
+    def build(self, input_shape: Any) -> None:
+        """Nothing to build: the network came with its variables."""
+
+    def call(self, batch: dict[str, Any], training: bool = False) -> dict[str, Any]:
+        if training:
+            self._average()
+        stack = self.augment(batch["stack"], batch["uniform"], batch["normal"])
+        channels = self.augment.image_channels
+        logits = self.network(stack[..., :channels], training=training)
+        truth = stack[..., channels:]
+        # A network of valid convolutions predicts the middle of its patch.
+        lost = [a - b for a, b in zip(truth.shape[1:3], logits.shape[1:3], strict=True)]
+        y, x = (amount // 2 for amount in lost)
+        truth = truth[:, y : y + logits.shape[1], x : x + logits.shape[2]]
+        return {"logits": logits, "truth": truth}
+
+    def _average(self) -> None:
+        """Move the averages towards the weights.
+
+        Keras' own averaging writes the averages over the weights whenever `fit` ends,
+        which here is at each validation.
+        """
+        if not self.momentum:
+            return
+        # Young averages follow faster, so that the random start is soon forgotten.
+        self.calls.assign_add(1.0)
+        momentum = ops.minimum(self.momentum, self.calls / (self.calls + 9.0))
+        for average, variable in zip(
+            self.averages, self.network.trainable_variables, strict=True
+        ):
+            value = ops.stop_gradient(ops.convert_to_tensor(variable))
+            average.assign(value + momentum * (average - value))
+
+    @contextlib.contextmanager
+    def averaged(self) -> Iterator[None]:
+        """Give the network its averaged weights within the block."""
+        pairs = list(zip(self.network.trainable_variables, self.averages, strict=False))
+        # Twice, for a copy: np.array makes keras warn, np.asarray alone may share.
+        own = [np.array(np.asarray(variable)) for variable, _ in pairs]
+        for variable, average in pairs:
+            variable.assign(average.numpy())
+        try:
+            yield
+        finally:
+            for (variable, _), value in zip(pairs, own, strict=True):
+                variable.assign(value)
+
+    def compute_loss(
+        self,
+        x: Any = None,
+        y: Any = None,
+        y_pred: Any = None,
+        sample_weight: Any = None,
+        training: bool = True,
+    ) -> Any:
+        return ops.mean(self.target.loss(y_pred["truth"], y_pred["logits"]))
