@@ -69,6 +69,12 @@ class Builder(tfds.core.GeneratorBasedBuilder):
             description="Easy, medium and hard images in turn.",
         ),
         BlobsConfig(
+            name="large",
+            difficulty="mixed",
+            number=(3000, 90),
+            description="As mixed, with ten times the images to train on.",
+        ),
+        BlobsConfig(
             name="easy",
             difficulty="easy",
             description="Separate discs on an even ground.",
