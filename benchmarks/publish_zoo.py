@@ -73,8 +73,8 @@ WORDS = {
         licence="Apache-2.0",
         citation="Ronneberger, Fischer, Brox: U-Net, 2015, "
         "https://arxiv.org/abs/1505.04597",
-        reproduce="unet-zoo train unet --dataset blobs --config large "
-        "--validation 0.02 --recipe zoo/unet-blobs/recipe.toml",
+        reproduce="unet-zoo train unet --dataset blobs "
+        "--recipe zoo/unet-blobs/recipe.toml",
     ),
     "unet-hela": publishing.Words(
         summary="A small U-Net that finds HeLa cells in differential interference "
@@ -107,16 +107,10 @@ def measure(
     return publishing.Measured(title, command, scores)
 
 
-# The smallest blobs that were drawn have 50 pixels; what is smaller is a speck.
-DECODE = {"unet-blobs": {"min_size": 30}}
-
-
-def stored(run: Path, dtype: str, folder: Path, decode: dict[str, int]) -> Path:
+def stored(run: Path, dtype: str, folder: Path) -> Path:
     """Return the weights as they will be stored: what is measured is what ships."""
     path = folder / f"{run.name}.h5"
-    model = segmenter.load(run / "weights.h5")
-    model.facts["decode"] = decode
-    model.save(path, dtype=dtype)
+    segmenter.load(run / "weights.h5").save(path, dtype=dtype)
     return path
 
 
@@ -130,8 +124,7 @@ def main() -> None:
     given = parser.parse_args()
     command = f"unet-zoo evaluate {given.name} --dataset "
     with tempfile.TemporaryDirectory() as scratch:
-        decode = DECODE.get(given.name, {})
-        file = stored(given.run, given.dtype, Path(scratch), decode)
+        file = stored(given.run, given.dtype, Path(scratch))
         measured, pictures = [], []
         if given.name.endswith("blobs"):
             for config in ("mixed", "easy", "medium", "hard"):
@@ -151,7 +144,7 @@ def main() -> None:
             title = "Sequence 02, never seen: taught and validated on sequence 01"
             measured.append(measure(file, title, told, data))
             if given.swapped:
-                swapped = stored(given.swapped, given.dtype, Path(scratch), decode)
+                swapped = stored(given.swapped, given.dtype, Path(scratch))
                 data = catalog.open_dataset(
                     "hela", config="swapped", manual_dir=given.manual_dir
                 )
@@ -170,7 +163,6 @@ def main() -> None:
             words=WORDS[given.name],
             dtype=given.dtype,
             pictures=pictures,
-            decode=decode,
         )
     print(entry, weights.entry(given.name).bytes)
 

@@ -45,7 +45,6 @@ def publish(
     words: Words,
     dtype: str = "float32",
     pictures: Sequence[tuple[Path, str]] = (),
-    decode: Mapping[str, Any] | None = None,
 ) -> Path:
     """Write a zoo entry from a training's weights; its figures are the `measured`.
 
@@ -57,8 +56,6 @@ def publish(
         words: use, limits, conditions, licence, citation.
         dtype: "float32" or "float16", of the weights on disk.
         pictures: PNG files, copied into the entry, with their captions.
-        decode: options of `Segmenter.segment` that hold unless others are given,
-            such as `min_size`.
 
     Returns:
         The path of `entry.toml`.
@@ -79,7 +76,6 @@ def publish(
         "licence": words.licence,
         "citation": words.citation,
         "metrics": own,
-        "decode": dict(decode or {}),
     }
     folder.mkdir(parents=True, exist_ok=True)
     model.save(folder / "weights.h5", dtype=dtype)
