@@ -73,8 +73,8 @@ WORDS = {
         licence="Apache-2.0",
         citation="Ronneberger, Fischer, Brox: U-Net, 2015, "
         "https://arxiv.org/abs/1505.04597",
-        reproduce="unet-zoo train unet --dataset blobs "
-        "--recipe zoo/unet-blobs/recipe.toml",
+        reproduce="unet-zoo train unet --dataset blobs --config large "
+        "--validation 0.02 --recipe zoo/unet-blobs/recipe.toml",
     ),
     "unet-hela": publishing.Words(
         summary="A small U-Net that finds HeLa cells in differential interference "
