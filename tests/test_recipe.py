@@ -108,3 +108,12 @@ def test_paper_is_of_its_own_model():
     shape = (plan.patch, plan.patch, 1)
     built = registry.build(plan.model, input_shape=shape, **arguments)
     assert built.output_shape[1:3] == (388, 388)
+
+
+def test_an_argument_of_none_comes_back_through_toml():
+    arguments = {"filters": 2, "depth": 1, "normalization": None}
+    plan = recipe.named("default", "resunet").replace(model_arguments=arguments)
+    again = recipe.from_dict(tomllib.loads(recipe.to_toml(plan.to_dict())))
+    network = registry.build("resunet", **again.model_arguments)
+    assert not any("norm" in layer.name for layer in network.layers)
+    assert any("norm" in layer.name for layer in registry.build("resunet").layers)

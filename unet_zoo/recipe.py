@@ -159,7 +159,11 @@ class Recipe:
     def to_dict(self) -> dict[str, Any]:
         """Return plain nested values, as they stand in a weights file."""
         plain = dataclasses.asdict(self)
-        plain["model_arguments"] = dict(self.model_arguments)
+        # TOML has no None; `registry.build` reads the word.
+        plain["model_arguments"] = {
+            name: "none" if value is None else value
+            for name, value in self.model_arguments.items()
+        }
         plain["target_arguments"] = dict(self.target_arguments)
         return plain
 

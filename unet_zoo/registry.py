@@ -84,7 +84,7 @@ def build(name: str, **arguments: Any) -> Any:
     """Build the model `name` with its `arguments` and return the `keras.Model`.
 
     Raises `InputError` for an unknown name or argument, near matches named, and for
-    values the model refuses.
+    values the model refuses. The word "none" stands for None.
 
     >>> build("unet", input_shape=(64, 64, 1), depth=1, filters=4).output_shape
     (None, 48, 48, 2)
@@ -100,7 +100,11 @@ def build(name: str, **arguments: Any) -> Any:
                 f"It accepts: {', '.join(accepted)}."
             )
             raise errors.InputError(message)
-    return function(**arguments)
+    # "none" is how a recipe, which has no None, spells it.
+    given = {
+        word: None if value == "none" else value for word, value in arguments.items()
+    }
+    return function(**given)
 
 
 def _file(name: str) -> Path:
