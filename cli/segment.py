@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from unet_zoo import errors
+from unet_zoo import errors, files
 from unet_zoo.cli import _common
 
 if TYPE_CHECKING:
@@ -76,7 +76,8 @@ def command(
     from unet_zoo import images, weights
 
     sources = images.find(paths)
-    _refuse_file(output)
+    for folder in (output, output / "overlays"):
+        files.check_folder(folder)
     _common.check_writable(output)
     file = _common.find_weights(model)
     facts = weights.read_facts(file)
@@ -195,13 +196,6 @@ def _refuse_clashes(jobs: Sequence[Job], overwrite: bool) -> None:
             if path.is_dir():
                 message = f"{path} is a folder where a result would go."
                 raise errors.InputError(message)
-
-
-def _refuse_file(output: Path) -> None:
-    for path in (output, output / "overlays"):
-        if path.exists() and not path.is_dir():
-            message = f"The output folder {path} is a file. Choose another name."
-            raise errors.InputError(message)
 
 
 @contextlib.contextmanager

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from unet_zoo import errors, recipe, registry
+from unet_zoo import errors, files, recipe, registry
 from unet_zoo.cli import _common
 
 if TYPE_CHECKING:
@@ -107,7 +107,9 @@ def command(
     if output is None:
         name = Path(dataset).expanduser().resolve().name
         output = Path("runs") / f"{model}-{name}"
-    _check_free(output)
+    # Refused now, not once everything is loaded.
+    files.check_unused(output, "Give --output {free}, which is free.")
+    _common.check_writable(output)
     data = _common.open_dataset(
         dataset,
         backend,
@@ -208,23 +210,6 @@ def _value(text: str) -> Any:
         return tomllib.loads(f"value = {text}")["value"]
     except tomllib.TOMLDecodeError:
         return text
-
-
-def _check_free(folder: Path) -> None:
-    """Refuse now what training would refuse once everything is loaded."""
-    if folder.exists() and not folder.is_dir():
-        message = f"The output folder {folder} is a file. Choose another name."
-        raise errors.InputError(message)
-    _common.check_writable(folder)
-    if folder.is_dir() and any(folder.iterdir()):
-        number = 2
-        while (free := folder.with_name(f"{folder.name}-{number}")).exists():
-            number += 1
-        message = (
-            f"The output folder {folder} is not empty. Give --output {free}, which is "
-            "free."
-        )
-        raise errors.InputError(message)
 
 
 class _Told:

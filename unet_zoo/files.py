@@ -1,4 +1,4 @@
-"""Writing files so that nobody ever finds half of one."""
+"""Writing so that nobody finds half a file and nothing is overwritten."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ import os
 import secrets
 from collections.abc import Iterator
 from pathlib import Path
+
+from unet_zoo.errors import InputError
 
 
 @contextlib.contextmanager
@@ -32,3 +34,26 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
         part.replace(path)
     finally:
         part.unlink(missing_ok=True)
+
+
+def check_folder(path: str | os.PathLike[str]) -> None:
+    """Refuse an output folder that is a file; one that is not there yet will do."""
+    path = Path(path)
+    if path.exists() and not path.is_dir():
+        message = f"The output folder {path} is a file. Choose another name."
+        raise InputError(message)
+
+
+def check_unused(
+    folder: str | os.PathLike[str], way_out: str = "{free} is free."
+) -> None:
+    """Refuse an output folder that is a file or holds anything, and name a free one."""
+    folder = Path(folder)
+    check_folder(folder)
+    if folder.is_dir() and any(folder.iterdir()):
+        number = 2
+        while (free := folder.with_name(f"{folder.name}-{number}")).exists():
+            number += 1
+        message = f"The output folder {folder} is not empty. "
+        message += way_out.format(free=free)
+        raise InputError(message)

@@ -112,7 +112,9 @@ def train(
                 classes=target.channels,
                 **recipe.model_arguments,
             )
-    folder = _claim(Path(output))
+    folder = Path(output)
+    files.check_unused(folder)
+    folder.mkdir(parents=True, exist_ok=True)
     _write_text(folder / "recipe.toml", to_toml(recipe.to_dict()))
     facts = segmenter.describe(
         recipe.model,
@@ -295,21 +297,6 @@ def make_optimizer(plan: Optimizer, steps: int) -> keras.optimizers.Optimizer:
     if plan.name == "adam":
         return keras.optimizers.Adam(**shared)
     return keras.optimizers.AdamW(weight_decay=plan.weight_decay, **shared)
-
-
-def _claim(folder: Path) -> Path:
-    """Make the folder; refuse one that holds anything, and name a free one."""
-    if folder.exists() and not folder.is_dir():
-        message = f"The output folder {folder} is a file. Choose another name."
-        raise InputError(message)
-    if folder.is_dir() and any(folder.iterdir()):
-        number = 2
-        while (free := folder.with_name(f"{folder.name}-{number}")).exists():
-            number += 1
-        message = f"The output folder {folder} is not empty. {free} is free."
-        raise InputError(message)
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder
 
 
 def _write_text(path: Path, text: str) -> None:
