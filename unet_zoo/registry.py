@@ -22,13 +22,25 @@ FOLDER = Path(__file__).parent / "models"
 
 @dataclasses.dataclass(frozen=True)
 class ModelInfo:
-    """What a model's file says about it."""
+    """What a model's file says about it.
+
+    Attributes:
+        name: of the file and its function.
+        title: what the paper calls it.
+        paper: where to read it.
+        year: of its first publication.
+        summary: first line of the function's docstring.
+        ranks: how many spatial axes its images may have.
+        free_sizes: height and width may be None: one network takes any size.
+    """
 
     name: str
     title: str
     paper: str
     year: int
     summary: str
+    ranks: tuple[int, ...] = (2,)
+    free_sizes: bool = True
 
 
 def names() -> list[str]:
@@ -46,7 +58,8 @@ def info(name: str) -> ModelInfo:
 
     Raises `InputError` for an unknown name, near matches named, and for a file that
     does not hold exactly one function of its name with a docstring, and `INFO`, a
-    literal dictionary of `title`, `paper` and `year`.
+    literal dictionary of `title`, `paper` and `year`, and where they differ from
+    what most have, `ranks` (2,) and `free_sizes` True.
 
     >>> info("unet").year
     2015
@@ -136,7 +149,8 @@ def _only_function(body: list[ast.stmt], file: Path) -> ast.FunctionDef:
 
 
 def _facts(body: list[ast.stmt], file: Path) -> dict[str, Any]:
-    expected = {"title": str, "paper": str, "year": int}
+    needed = {"title": str, "paper": str, "year": int}
+    accepted = needed | {"ranks": tuple, "free_sizes": bool}
     for node in body:
         if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "INFO":
             try:
@@ -145,13 +159,14 @@ def _facts(body: list[ast.stmt], file: Path) -> dict[str, Any]:
                 break
             if (
                 isinstance(facts, dict)
-                and facts.keys() == expected.keys()
-                and all(isinstance(facts[key], expected[key]) for key in expected)
+                and needed.keys() <= facts.keys() <= accepted.keys()
+                and all(isinstance(facts[key], accepted[key]) for key in facts)
             ):
                 return facts
             break
     message = (
         f"{_shown(file)} must define INFO, a literal dictionary of `title` (text), "
-        "`paper` (text) and `year` (whole number)."
+        "`paper` (text) and `year` (whole number), and if need be `ranks` (tuple) and "
+        "`free_sizes` (True or False)."
     )
     raise errors.InputError(message)

@@ -9,13 +9,14 @@ from typing import Any
 
 import keras
 
-from unet_zoo import errors
+from unet_zoo import errors, registry
 
 NORMALIZATIONS = ("batch", "group", "instance", "layer")
 DROPOUT_AT = ("all", "bottom", "decoder", "encoder")
 INITIALIZER = "he_normal"
 
-Shape = tuple[int | None, int | None, int]
+# Sizes of the spatial axes, each a number or None, then the channels.
+Shape = tuple[Any, ...]
 
 
 # === Check ===
@@ -30,10 +31,12 @@ def check_arguments(
     dropout: float,
     dropout_at: str,
     normalization: str | None,
+    ranks: Sequence[int] = (2,),
 ) -> Shape:
     """Check the arguments every variant shares and return `input_shape` as a tuple.
 
-    Raises `InputError` that names the argument, what was expected and received.
+    `ranks` are the numbers of spatial axes that the variant is made for. Raises
+    `InputError` that names the argument, what was expected and received.
     """
     check_count("classes", classes)
     check_count("filters", filters)
@@ -42,7 +45,7 @@ def check_arguments(
     check_word("dropout_at", dropout_at, DROPOUT_AT)
     if normalization is not None:
         check_word("normalization", normalization, (*NORMALIZATIONS, "None"))
-    return _checked_shape(input_shape)
+    return _checked_shape(input_shape, ranks)
 
 
 def check_count(argument: str, value: Any, at_least: int = 1) -> None:
@@ -80,35 +83,55 @@ def check_halving(shape: Shape, depth: int) -> None:
     unet_zoo.errors.InputError: `input_shape` (250, None) cannot be halved 4 times. \
 Pad to (256, None).
     """
-    step = 2**depth
-    sizes = shape[:2]
-    fitting = tuple(size and math.ceil(size / step) * step for size in sizes)
+    sizes = shape[:-1]
+    fitting = multiples(sizes, 2**depth)
     if sizes != fitting:
         times = "once" if depth == 1 else f"{depth} times"
         message = f"`input_shape` {sizes} cannot be halved {times}. Pad to {fitting}."
         raise errors.InputError(message)
 
 
-def _checked_shape(input_shape: Sequence[int | None]) -> Shape:
+def multiples(sizes: Sequence[int | None], step: int) -> tuple[int | None, ...]:
+    """Return each size or the next multiple of `step`; None stays None.
+
+    >>> multiples((250, None, 64), 16)
+    (256, None, 64)
+    """
+    return tuple(size and math.ceil(size / step) * step for size in sizes)
+
+
+def _checked_shape(input_shape: Sequence[int | None], ranks: Sequence[int]) -> Shape:
     try:
-        height, width, channels = input_shape
-    except (TypeError, ValueError):
+        shape = tuple(input_shape)
+    except TypeError:
+        shape = ()
+    if len(shape) == 4 and 3 not in ranks:
+        able = [name for name in registry.names() if 3 in registry.info(name).ranks]
         message = (
-            "`input_shape` must be (height, width, channels), without the batch. "
-            f"Received: {input_shape!r}."
-        )
-        raise errors.InputError(message) from None
-    if channels is None:
-        message = (
-            "`input_shape` must say the number of channels; only height and width "
-            f"may be None. Received: {input_shape!r}."
+            f"`input_shape` {shape} has three spatial axes, and this model is for "
+            f"images with two. Models for volumes: {', '.join(able)}."
         )
         raise errors.InputError(message)
-    check_count("input_shape[2]", channels)
-    for axis, size in enumerate((height, width)):
+    if len(shape) - 1 not in ranks:
+        forms = {
+            2: "(height, width, channels)",
+            3: "(depth, height, width, channels)",
+        }
+        message = (
+            f"`input_shape` must be {' or '.join(forms[rank] for rank in ranks)}, "
+            f"without the batch. Received: {input_shape!r}."
+        )
+        raise errors.InputError(message)
+    if shape[-1] is None:
+        message = (
+            "`input_shape` must say the number of channels; only the sizes may be "
+            f"None. Received: {input_shape!r}."
+        )
+        raise errors.InputError(message)
+    for axis, size in enumerate(shape):
         if size is not None:
             check_count(f"input_shape[{axis}]", size)
-    return (height, width, channels)
+    return shape
 
 
 # === Layers ===
@@ -135,11 +158,20 @@ def dropout_stages(where: str, depth: int) -> set[str]:
     return set(stages[where])
 
 
+def of_rank(kind: str, rank: int, ending: str = "") -> type[keras.layers.Layer]:
+    """Return the Keras layer class `kind` for images of `rank` spatial axes.
+
+    >>> of_rank("Conv", 3).__name__, of_rank("Conv", 2, "Transpose").__name__
+    ('Conv3D', 'Conv2DTranspose')
+    """
+    return getattr(keras.layers, f"{kind}{rank}D{ending}")
+
+
 def dropout_layer(
-    rate: float, *, spatial: bool, name: str
-) -> keras.layers.Dropout | keras.layers.SpatialDropout2D:
+    rate: float, *, spatial: bool, name: str, rank: int = 2
+) -> keras.layers.Layer:
     """Return the layer that drops values, or whole channels where `spatial`."""
-    kind = keras.layers.SpatialDropout2D if spatial else keras.layers.Dropout
+    kind = of_rank("SpatialDropout", rank) if spatial else keras.layers.Dropout
     return kind(rate, name=name)
 
 
@@ -157,9 +189,16 @@ def norm_layer(kind: str, channels: int, *, name: str) -> keras.layers.Layer:
     return keras.layers.GroupNormalization(groups, name=name)
 
 
-def logits(x: keras.KerasTensor, classes: int) -> keras.KerasTensor:
+def logits(
+    x: keras.KerasTensor, classes: int, *, size: int = 1, name: str = "logits"
+) -> keras.KerasTensor:
     """Map `x` to `classes` raw values per pixel, float32 under any dtype policy."""
-    layer = keras.layers.Conv2D(
-        classes, 1, kernel_initializer=INITIALIZER, dtype="float32", name="logits"
+    layer = of_rank("Conv", len(x.shape) - 2)(
+        classes,
+        size,
+        padding="same",
+        kernel_initializer=INITIALIZER,
+        dtype="float32",
+        name=name,
     )
     return layer(x)

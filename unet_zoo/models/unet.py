@@ -14,6 +14,7 @@ INFO = {
     "title": "U-Net",
     "paper": "https://arxiv.org/abs/1505.04597",
     "year": 2015,
+    "ranks": (2, 3),
 }
 
 
@@ -36,8 +37,9 @@ def unet(
     defaults are the paper's Figure 1: 31,030,658 parameters, (572, 572) to (388, 388).
 
     Args:
-        input_shape: Height, width and channels. Height and width may be None and are
-            then free. Sizes must fit, see `fitting_size`.
+        input_shape: Height, width and channels, or depth, height, width and channels:
+            then everything is three-dimensional. Sizes may be None and are then free.
+            Sizes must fit, see `fitting_size`.
         classes: Channels of the output.
         filters: Filters at full resolution; level `n` has `filters * 2**n`.
         depth: How often the resolution is halved.
@@ -67,6 +69,8 @@ def unet(
         (None, 20, 36, 2)
         >>> unet((64, 80, 3), filters=4, depth=2, padding="same").output_shape
         (None, 64, 80, 2)
+        >>> unet((44, 44, 60, 1), filters=4, depth=2).output_shape
+        (None, 4, 4, 20, 2)
 
     Reference:
         Ronneberger, Fischer, Brox: U-Net: Convolutional Networks for Biomedical Image
@@ -81,7 +85,9 @@ def unet(
         dropout=dropout,
         dropout_at=dropout_at,
         normalization=normalization,
+        ranks=INFO["ranks"],
     )
+    rank = len(shape) - 1
     _blocks.check_word("padding", padding, ("same", "valid"))
     if padding == "same":
         _blocks.check_halving(shape, depth)
@@ -91,7 +97,7 @@ def unet(
 
     def convolve(x: keras.KerasTensor, filters: int, stage: str) -> keras.KerasTensor:
         for number in (1, 2):
-            x = keras.layers.Conv2D(
+            x = _blocks.of_rank("Conv", rank)(
                 filters,
                 3,
                 padding=padding,
@@ -105,7 +111,9 @@ def unet(
             x = keras.layers.Activation("relu", name=f"{stage}_relu{number}")(x)
         if stage in dropping:
             name = f"{stage}_dropout"
-            x = _blocks.dropout_layer(dropout, spatial=spatial_dropout, name=name)(x)
+            x = _blocks.dropout_layer(
+                dropout, spatial=spatial_dropout, name=name, rank=rank
+            )(x)
         return x
 
     # === Encoder ===
@@ -114,12 +122,12 @@ def unet(
     for level in range(depth):
         x = convolve(x, filters * 2**level, f"encoder{level}")
         skips.append(x)
-        x = keras.layers.MaxPooling2D(2, name=f"down{level}")(x)
+        x = _blocks.of_rank("MaxPooling", rank)(2, name=f"down{level}")(x)
     x = convolve(x, filters * 2**depth, "bottom")
 
     # === Decoder ===
     for level in reversed(range(depth)):
-        x = keras.layers.Conv2DTranspose(
+        x = _blocks.of_rank("Conv", rank, "Transpose")(
             filters * 2**level,
             2,
             strides=2,
@@ -130,7 +138,8 @@ def unet(
         if padding == "valid":
             # A constant of the levels below, so free sizes can be cropped as well.
             crop = margin(depth - level) - 4
-            skip = keras.layers.Cropping2D(crop, name=f"crop{level}")(skip)
+            cut = _blocks.of_rank("Cropping", rank)(crop, name=f"crop{level}")
+            skip = cut(skip)
         x = keras.layers.Concatenate(name=f"concat{level}")([x, skip])
         x = convolve(x, filters * 2**level, f"decoder{level}")
     return keras.Model(inputs, _blocks.logits(x, classes), name="unet")
@@ -165,7 +174,7 @@ def fitting_size(size: int, depth: int, padding: str = "valid") -> int:
 
 
 def _check_valid(shape: _blocks.Shape, depth: int) -> None:
-    sizes = shape[:2]
+    sizes = shape[:-1]
     fitting = tuple(size and fitting_size(size, depth) for size in sizes)
     if sizes != fitting:
         message = (

@@ -1,0 +1,83 @@
+"""What the tests of models share: tiny models, and a search for unused inputs."""
+
+from __future__ import annotations
+
+import importlib
+import re
+from typing import Any
+
+import keras
+import numpy as np
+
+from unet_zoo import errors, registry
+
+# Arguments, parameters with the statistics of batch normalisation, trainable ones.
+Pinned = list[tuple[dict[str, Any], int, int]]
+
+
+def pinned(name: str) -> Pinned:
+    """Return the counts that `test_<name>.py`, the file about the model, pins."""
+    return importlib.import_module(f"test_{name}").PINNED
+
+
+def build(
+    name: str, size: tuple[int | None, ...] = (48, 64), **arguments: Any
+) -> keras.Model:
+    """Build a tiny `name` at `size`, or at the size its error asks for.
+
+    What is tiny for a model is its file's `TINY`, if 4 filters and depth 2 are not.
+    """
+    channels = arguments.pop("channels", 1)
+    own = getattr(importlib.import_module(f"test_{name}"), "TINY", {})
+    arguments = dict(filters=4, depth=2) | own | arguments
+    keras.utils.set_random_seed(7)
+    try:
+        return registry.build(name, input_shape=(*size, channels), **arguments)
+    except errors.InputError as error:
+        fitting = re.search(r"Pad to \(([\d, ]+)\)", str(error))
+        if fitting is None:
+            raise
+        size = tuple(int(each) for each in fitting[1].split(","))
+        return registry.build(name, input_shape=(*size, channels), **arguments)
+
+
+def image(model: keras.Model, batch: int = 2, seed: int = 1) -> np.ndarray:
+    shape = (batch, *model.input_shape[1:])
+    return np.random.default_rng(seed).normal(size=shape).astype("float32")
+
+
+def predict(model: keras.Model, inputs: np.ndarray, **options: Any) -> np.ndarray:
+    return keras.ops.convert_to_numpy(model(inputs, **options))
+
+
+def joins(model: keras.Model) -> list[keras.layers.Layer]:
+    """Return the layers where ways through the network meet."""
+    kinds = (keras.layers.Concatenate, keras.layers.Add, keras.layers.Multiply)
+    return [layer for layer in model.layers if isinstance(layer, kinds)]
+
+
+def resolutions_joined(model: keras.Model) -> set[int]:
+    return {layer.output.shape[1] for layer in joins(model)}
+
+
+def inputs_without_effect(model: keras.Model) -> list[tuple[str, int]]:
+    """Zero each input of each meeting alone; list those that changed nothing."""
+    inputs = image(model, 1)
+    expected = predict(model, inputs)
+    found = []
+    for join in joins(model):
+        for number in range(len(join.input)):
+
+            def call(layer, *args, join=join, number=number, **kwargs):
+                if layer is join:
+                    tensors = list(args[0])
+                    tensors[number] = keras.ops.zeros_like(tensors[number])
+                    args = (tensors, *args[1:])
+                return layer(*args, **kwargs)
+
+            zeroed = keras.models.clone_model(
+                model, clone_function=lambda layer: layer, call_function=call
+            )
+            if np.abs(predict(zeroed, inputs) - expected).max() < 1e-5:
+                found.append((join.name, number))
+    return found
