@@ -189,6 +189,46 @@ def norm_layer(kind: str, channels: int, *, name: str) -> keras.layers.Layer:
     return keras.layers.GroupNormalization(groups, name=name)
 
 
+@keras.saving.register_keras_serializable("unet_zoo")
+class AlignedUpsampling(keras.layers.Layer):
+    """Double height and width by linear interpolation, corners onto corners.
+
+    This is PyTorch's `align_corners=True`; `keras.layers.UpSampling2D`, like most, has
+    the edges of images agree instead.
+
+    >>> import numpy as np
+    >>> line = np.array([0.0, 3.0, 6.0]).reshape(1, 1, 3, 1)
+    >>> [round(float(value), 3) for value in AlignedUpsampling()(line)[0, 0, :, 0]]
+    [0.0, 1.2, 2.4, 3.6, 4.8, 6.0]
+    """
+
+    def call(self, x: Any) -> Any:
+        return self._double(self._double(x, axis=1), axis=2)
+
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
+        batch, height, width, channels = input_shape
+        return (batch, height and 2 * height, width and 2 * width, channels)
+
+    def _double(self, x: Any, axis: int) -> Any:
+        # New pixels 2k and 2k + 1 lie k / (2n - 1) below and (n - 1 - k) / (2n - 1)
+        # above old pixel k: nothing at the ends, so what rolls in there is not seen.
+        size = keras.ops.shape(x)[axis]
+        count = keras.ops.cast(size, "float32")
+        steps = keras.ops.arange(size, dtype="float32")
+        place = (1, -1, 1, 1) if axis == 1 else (1, 1, -1, 1)
+
+        def towards(neighbour: Any, distance: Any) -> Any:
+            share = keras.ops.reshape(distance / (2 * count - 1), place)
+            return x + keras.ops.cast(share, x.dtype) * (neighbour - x)
+
+        below = towards(keras.ops.roll(x, 1, axis), steps)
+        above = towards(keras.ops.roll(x, -1, axis), count - 1 - steps)
+        both = keras.ops.stack([below, above], axis + 1)
+        shape = list(keras.ops.shape(x))
+        shape[0], shape[axis] = -1, 2 * size
+        return keras.ops.reshape(both, shape)
+
+
 def logits(
     x: keras.KerasTensor, classes: int, *, size: int = 1, name: str = "logits"
 ) -> keras.KerasTensor:
