@@ -215,7 +215,7 @@ class Distance(Target):
     def __init__(
         self,
         seed: float = 0.15,
-        dip: float = 0.2,
+        dip: float = 0.3,
         smoothing: float = 1.5,
         border: int = 2,
         threshold: float = 0.5,
