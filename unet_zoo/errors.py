@@ -14,6 +14,18 @@ class InputError(ValueError):
     """
 
 
+class SizeError(InputError):
+    """An image of this size cannot be taken; `fitting` is the next one that can.
+
+    Attributes:
+        fitting: sizes of the spatial axes, None where any size fits.
+    """
+
+    def __init__(self, message: str, fitting: tuple[int | None, ...]) -> None:
+        super().__init__(message)
+        self.fitting = fitting
+
+
 def unknown(kind: str, word: str, options: Iterable[str]) -> InputError:
     """Return the error for a name that is not among `options`, near matches named.
 

@@ -11,7 +11,7 @@ import dataclasses
 import difflib
 import importlib
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -118,6 +118,26 @@ def build(name: str, **arguments: Any) -> Any:
         word: None if value == "none" else value for word, value in arguments.items()
     }
     return function(**given)
+
+
+def build_near(name: str, size: Sequence[int], **arguments: Any) -> Any:
+    """Build the model `name` at `size` or, where that does not fit, the next that does.
+
+    Args:
+        name: of the model.
+        size: of the spatial axes.
+        arguments: of the model; `channels` (1) in place of `input_shape`.
+
+    >>> build_near("unet", (64, 64), depth=1, filters=4, padding="valid").input_shape
+    (None, 64, 64, 1)
+    >>> build_near("unet", (63, 65), depth=1, filters=4, padding="valid").input_shape
+    (None, 64, 66, 1)
+    """
+    channels = arguments.pop("channels", 1)
+    try:
+        return build(name, input_shape=(*size, channels), **arguments)
+    except errors.SizeError as error:
+        return build(name, input_shape=(*error.fitting, channels), **arguments)
 
 
 def _file(name: str) -> Path:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import importlib
-import re
 from typing import Any
 
 import keras
 import numpy as np
 
-from unet_zoo import errors, registry
+from unet_zoo import registry
 
 # Arguments, parameters with the statistics of batch normalisation, trainable ones.
 Pinned = list[tuple[dict[str, Any], int, int]]
@@ -31,14 +30,7 @@ def build(
     own = getattr(importlib.import_module(f"test_{name}"), "TINY", {})
     arguments = dict(filters=4, depth=2) | own | arguments
     keras.utils.set_random_seed(7)
-    try:
-        return registry.build(name, input_shape=(*size, channels), **arguments)
-    except errors.InputError as error:
-        fitting = re.search(r"Pad to \(([\d, ]+)\)", str(error))
-        if fitting is None:
-            raise
-        size = tuple(int(each) for each in fitting[1].split(","))
-        return registry.build(name, input_shape=(*size, channels), **arguments)
+    return registry.build_near(name, size, channels=channels, **arguments)
 
 
 def image(model: keras.Model, batch: int = 2, seed: int = 1) -> np.ndarray:

@@ -76,11 +76,11 @@ def check_word(argument: str, value: Any, options: Sequence[str]) -> None:
 
 
 def check_halving(shape: Shape, depth: int) -> None:
-    """Raise `InputError` with the size to pad to unless sizes halve `depth` times.
+    """Raise `SizeError` with the size to pad to unless sizes halve `depth` times.
 
     >>> check_halving((250, None, 1), depth=4)
     Traceback (most recent call last):
-    unet_zoo.errors.InputError: `input_shape` (250, None) cannot be halved 4 times. \
+    unet_zoo.errors.SizeError: `input_shape` (250, None) cannot be halved 4 times. \
 Pad to (256, None).
     """
     sizes = shape[:-1]
@@ -88,7 +88,7 @@ Pad to (256, None).
     if sizes != fitting:
         times = "once" if depth == 1 else f"{depth} times"
         message = f"`input_shape` {sizes} cannot be halved {times}. Pad to {fitting}."
-        raise errors.InputError(message)
+        raise errors.SizeError(message, fitting)
 
 
 def multiples(sizes: Sequence[int | None], step: int) -> tuple[int | None, ...]:
@@ -175,18 +175,21 @@ def dropout_layer(
     return kind(rate, name=name)
 
 
-def norm_layer(kind: str, channels: int, *, name: str) -> keras.layers.Layer:
+def norm_layer(
+    kind: str, channels: int, *, name: str, **options: Any
+) -> keras.layers.Layer:
     """Return the normalisation layer for a tensor of `channels`.
 
     "batch" normalises each channel over the batch, "instance" over one image, "group"
     over up to 8 groups of channels of one image, "layer" each pixel over its channels.
+    `options` go to the Keras layer, such as `epsilon` and `gamma_initializer`.
     """
     if kind == "batch":
-        return keras.layers.BatchNormalization(name=name)
+        return keras.layers.BatchNormalization(name=name, **options)
     if kind == "layer":
-        return keras.layers.LayerNormalization(name=name)
+        return keras.layers.LayerNormalization(name=name, **options)
     groups = -1 if kind == "instance" else math.gcd(channels, 8)
-    return keras.layers.GroupNormalization(groups, name=name)
+    return keras.layers.GroupNormalization(groups, name=name, **options)
 
 
 @keras.saving.register_keras_serializable("unet_zoo")

@@ -182,4 +182,4 @@ def _check_valid(shape: _blocks.Shape, depth: int) -> None:
             f"padding: sizes are {2**depth} * k - 4, at least {fitting_size(1, depth)}."
             f' Pad to {fitting}, or use padding="same".'
         )
-        raise errors.InputError(message)
+        raise errors.SizeError(message, fitting)
