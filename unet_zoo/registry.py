@@ -11,6 +11,7 @@ import dataclasses
 import difflib
 import importlib
 import inspect
+import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,8 @@ from typing import Any
 from unet_zoo import errors
 
 FOLDER = Path(__file__).parent / "models"
+# Written by benchmarks/rank_models.py, so that a list costs no import of keras.
+_MEASURED = FOLDER / "_measured.json"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -76,6 +79,32 @@ def info(name: str) -> ModelInfo:
         message = f"{_shown(file)}: the function {name!r} needs a docstring."
         raise errors.InputError(message)
     return ModelInfo(name=name, summary=summary, **_facts(body, file))
+
+
+def measured(name: str) -> dict[str, Any]:
+    """Return what `benchmarks/rank_models.py` measured of a model, {} if nothing yet.
+
+    The default model at 512x512: "parameters", "gmac" (10**9 multiply-accumulates),
+    "seconds_per_image" and "seconds_per_step" of training, batch 1.
+
+    >>> registry.measured("unet")["parameters"]  # doctest: +SKIP
+    31030658
+    """
+    _file(name)
+    found: dict[str, Any] = _measurements()["models"].get(name, {})
+    return found
+
+
+def measured_on() -> str:
+    """Return the machine and the versions that `measured` is about."""
+    return str(_measurements()["on"])
+
+
+def _measurements() -> dict[str, Any]:
+    if not _MEASURED.exists():
+        return {"on": "nothing is measured yet", "models": {}}
+    found: dict[str, Any] = json.loads(_MEASURED.read_text(encoding="utf-8"))
+    return found
 
 
 def get(name: str) -> Callable[..., Any]:
