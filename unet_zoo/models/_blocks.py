@@ -233,13 +233,19 @@ class AlignedUpsampling(keras.layers.Layer):
 
 
 def logits(
-    x: keras.KerasTensor, classes: int, *, size: int = 1, name: str = "logits"
+    x: keras.KerasTensor,
+    classes: int,
+    *,
+    size: int = 1,
+    use_bias: bool = True,
+    name: str = "logits",
 ) -> keras.KerasTensor:
     """Map `x` to `classes` raw values per pixel, float32 under any dtype policy."""
     layer = of_rank("Conv", len(x.shape) - 2)(
         classes,
         size,
         padding="same",
+        use_bias=use_bias,
         kernel_initializer=INITIALIZER,
         dtype="float32",
         name=name,
