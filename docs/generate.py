@@ -14,6 +14,7 @@ pages of the documentation keep their pairs empty.
 from __future__ import annotations
 
 import argparse
+import inspect
 import re
 import sys
 from collections.abc import Callable, Iterable, Sequence
@@ -46,6 +47,62 @@ def models() -> str:
     return table(["name", "paper", "what it is"], rows, "No models yet.")
 
 
+def model_pages() -> str:
+    """Return the table of architectures, each with a link to its page."""
+    rows = []
+    for name in registry.names():
+        info = registry.info(name)
+        measured = registry.measured(name)
+        shown = (
+            f"{measured['parameters'] / 1e6:.2f} M" if measured else "",
+            f"{measured['gmac']:.0f}" if measured else "",
+            f"{measured['seconds_per_image']:.2f}" if measured else "",
+            f"{measured['seconds_per_step']:.2f}" if measured else "",
+        )
+        volumes = "2D, 3D" if 3 in info.ranks else "2D"
+        paper = f"[{info.title}, {info.year}]({info.paper})"
+        rows.append([f"[`{name}`](models/{name}.md)", paper, volumes, *shown])
+    head = ["name", "paper", "images", "parameters", "GMAC", "s/image", "s/step"]
+    return table(head, rows, "No models yet.")
+
+
+def model_page(name: str, drawing_file: str) -> tuple[str, str]:
+    """Return the page of a model, in Markdown, and its drawing, as SVG."""
+    import keras
+
+    from unet_zoo import drawing
+
+    info = registry.info(name)
+    default = inspect.signature(registry.get(name)).parameters["input_shape"].default
+    model = registry.build_near(name, (256, 256), channels=default[-1])
+    rows = []
+    for stage in drawing.stages(model):
+        size = f"1/{2**stage.level}" if stage.level > 0 else f"{2**-stage.level}"
+        counts = (str(stage.channels), f"{stage.parameters:,}")
+        rows.append([stage.name, size, *counts, ", ".join(stage.parents)])
+    head = ["stage", "resolution", "channels", "parameters", "reads"]
+    text = f"""# {info.title}
+
+[{info.title}, {info.year}]({info.paper}). {model.count_params():,} parameters with \
+{model.input_shape[-1]} channel(s) and {model.output_shape[-1]} classes.
+
+![The stages of {info.title} and what each reads]({drawing_file})
+
+## The function
+
+::: unet_zoo.models.{name}.{name}
+
+## The stages
+
+As in `unet-zoo models {name}`, for an image of {model.input_shape[1:]}.
+
+{table(head, rows, "")}
+"""
+    svg = drawing.draw(model)
+    keras.backend.clear_session()
+    return text, svg
+
+
 def datasets() -> str:
     """Return the table of datasets."""
     rows = []
@@ -61,13 +118,6 @@ def cards() -> str:
     return "\n\n".join(
         f"## {name}\n\n{catalog.info(name).description.strip()}"
         for name in catalog.names()
-    )
-
-
-def model_functions() -> str:
-    """Return the directive that shows the function of every model."""
-    return "\n\n".join(
-        f"::: unet_zoo.models.{name}.{name}" for name in registry.names()
     )
 
 
@@ -123,7 +173,7 @@ HEADLINES = ("SEG", "DET", "AP50", "pixel accuracy", "V-Rand")
 
 BLOCKS: dict[str, Callable[[], str]] = {
     "models": models,
-    "model_functions": model_functions,
+    "model_pages": model_pages,
     "datasets": datasets,
     "cards": cards,
     "commands": commands,
@@ -150,6 +200,18 @@ def fill(text: str) -> str:
 def on_page_markdown(markdown: str, **_: Any) -> str:
     """Fill the markers of a page; MkDocs calls this."""
     return fill(markdown)
+
+
+def on_files(files: Any, config: Any) -> Any:
+    """Add a page and a drawing for every model; MkDocs calls this."""
+    from mkdocs.structure.files import File
+
+    for name in registry.names():
+        text, svg = model_page(name, f"{name}.svg")
+        for ending, content in ((".md", text), (".svg", svg)):
+            uri = f"models/{name}{ending}"
+            files.append(File.generated(config, uri, content=content))
+    return files
 
 
 def main() -> None:

@@ -186,7 +186,9 @@ def test_quiet_drops_greetings_and_nothing_else(
 
 
 def test_models() -> None:
-    rows = fine("models").splitlines()[1:]
+    listed = fine("models").split("\n\n")[0].splitlines()[1:]
+    # Long summaries go on below themselves.
+    rows = [row for row in listed if not row.startswith(" ")]
     assert [row.split()[0] for row in rows] == registry.names()
     assert [each["name"] for each in json.loads(fine("models", "--json"))] == (
         registry.names()
@@ -197,7 +199,20 @@ def test_models() -> None:
         assert list(shown) == list(parameters)
         for key, parameter in parameters.items():
             assert repr(parameter.default) == shown[key]
-        assert registry.info(name).paper in fine("models", name)
+
+
+def test_a_model_is_explained_and_drawn(tmp_path: Path) -> None:
+    drawing = tmp_path / "unet.svg"
+    shown = fine("models", "unet", "--draw", str(drawing))
+    assert registry.info("unet").paper in shown
+    assert "31,030,658" in shown
+    assert re.search(r"^ {4}decoder2 .* encoder2$", shown, flags=re.M)
+    assert drawing.read_text(encoding="utf-8").startswith("<svg")
+    layers = fine("models", "resunet", "--layers")
+    assert re.search(r"^Conv2D +16x16x256 .* bottom_conv1$", layers, flags=re.M)
+    nameless = run("models", "--layers")
+    assert nameless.exit_code == 2
+    assert "name it" in nameless.output
 
 
 def test_datasets() -> None:
