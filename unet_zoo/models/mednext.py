@@ -134,8 +134,9 @@ def mednext(
             name=f"{name}_depthwise",
         )(x)
         if normalization is not None:
-            options = dict(name=f"{name}_norm", epsilon=EPSILON)
-            x = _blocks.norm_layer(normalization, channels, **options)(x)
+            x = _blocks.norm_layer(
+                normalization, channels, name=f"{name}_norm", epsilon=EPSILON
+            )(x)
         x = pointwise(x, expansions[min(level, 2)] * channels, f"{name}_expand")
         x = keras.layers.Activation("gelu", name=f"{name}_gelu")(x)
         return pointwise(x, filters, f"{name}_project")

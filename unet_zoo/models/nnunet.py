@@ -24,6 +24,9 @@ WIDEST = {2: 512, 3: 320}
 SLOPE = 0.01
 EPSILON = 1e-5
 
+# Strides and kernel sizes, of each stage along each axis.
+Plan = tuple[list[tuple[int, ...]], list[tuple[int, ...]]]
+
 
 def nnunet(
     input_shape: Sequence[int | None] = (None, None, 1),
@@ -226,7 +229,7 @@ def nnunet(
         skips.append(x)
 
     # === Decoder ===
-    outputs = []
+    outputs: list[keras.KerasTensor] = []
     for level in reversed(range(depth)):
         stage = f"decoder{level}"
         x = _blocks.of_rank("Conv", rank, "Transpose")(
@@ -246,9 +249,7 @@ def nnunet(
     )
 
 
-def plan(
-    sizes: Sequence[int], spacing: Sequence[float] | None = None
-) -> tuple[list[tuple[int, ...]], list[tuple[int, ...]]]:
+def plan(sizes: Sequence[int], spacing: Sequence[float] | None = None) -> Plan:
     """Return the strides and the kernel sizes of each stage that nnU-Net would plan.
 
     `sizes` are the image's along each axis, nnU-Net's patch (cutting it to what a
@@ -266,7 +267,8 @@ def plan(
     axes = range(len(sizes))
     sizes = list(sizes)
     spacing = list(spacing or (1,) * len(sizes))
-    strides, kernels = [(1,) * len(sizes)], []
+    strides = [(1,) * len(sizes)]
+    kernels: list[tuple[int, ...]] = []
     kernel = [1] * len(sizes)
     while True:
         able = [axis for axis in axes if sizes[axis] >= 2 * SMALLEST]
@@ -285,9 +287,7 @@ def plan(
             sizes[axis] = -(-sizes[axis] // 2)
 
 
-def _planned(
-    sizes: tuple[int | None, ...], spacing: Sequence[float] | None
-) -> tuple[list[tuple[int, ...]], list[tuple[int, ...]]]:
+def _planned(sizes: tuple[Any, ...], spacing: Sequence[float] | None) -> Plan:
     if None in sizes:
         message = (
             f"`depth` None is planned from the size, and `input_shape` {sizes} leaves "

@@ -161,8 +161,7 @@ def vnet(
 
     # === Decoder ===
     for level in reversed(range(depth)):
-        up = dict(size=2, strides=2, ending="Transpose")
-        x = convolve(x, filters * 2**level, f"up{level}", **up)
+        x = convolve(x, filters * 2**level, f"up{level}", 2, 2, "Transpose")
         x = activate(x, f"up{level}_relu")
         x = keras.layers.Concatenate(name=f"concat{level}")([x, skips[level]])
         x = residual(x, x, level, f"decoder{level}")
