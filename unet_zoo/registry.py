@@ -169,6 +169,27 @@ def build_near(name: str, size: Sequence[int], **arguments: Any) -> Any:
         return build(name, input_shape=(*error.fitting, channels), **arguments)
 
 
+def step(name: str, **arguments: Any) -> int:
+    """Return the number of pixels that the heights and widths of a model count in.
+
+    Of a padded network these are the multiples of this number; where any size fits, it
+    is 1.
+
+    Args:
+        name: of the model.
+        arguments: as for `build_near`.
+
+    >>> step("unet", padding="same"), step("resunet", depth=3)
+    (16, 8)
+    """
+    channels = arguments.pop("channels", 1)
+    try:
+        build(name, input_shape=(1, 1, channels), **arguments)
+    except errors.SizeError as error:
+        return max(size or 1 for size in error.fitting)
+    return 1
+
+
 def _file(name: str) -> Path:
     known = names()
     if name not in known:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib.metadata
 import math
 import os
@@ -158,7 +159,7 @@ class Segmenter:
                 turned,
                 tile=tile,
                 margin=self._margin,
-                step=2**self._depth,
+                step=self._step,
                 padding=self._padding,
                 progress=progress,
             )
@@ -178,18 +179,27 @@ class Segmenter:
     def _margin(self) -> int:
         """Return the context in pixels that a tile needs on each side.
 
-        Of a padded network no pixel sees further than twice what the unpadded U-Net
-        loses: residual blocks and a bridge add convolutions at the lowest resolution.
+        Of a padded U-Net no pixel sees further than twice what the unpadded one loses:
+        residual blocks and a bridge add convolutions at the lowest resolution. Where
+        attention or pooling sees the whole image, tiles are an approximation.
         """
-        margin = tiling.valid_unet(self._depth).margin
+        margin = tiling.valid_unet(math.ceil(math.log2(self._step))).margin
         return margin if self._padding == "valid" else 2 * margin
 
-    @property
-    def _depth(self) -> int:
-        return int(self.facts["model_arguments"].get("depth", 4))
+    @functools.cached_property
+    def _step(self) -> int:
+        """Return how many pixels the deepest level groups to one."""
+        arguments = self.facts["model_arguments"]
+        if self._padding == "valid":
+            return 2 ** int(arguments.get("depth", 4))
+        channels = self.facts["channels"]
+        return registry.step(self.facts["model"], channels=channels, **arguments)
 
     def _run(self, batch: np.ndarray) -> np.ndarray:
-        return keras.ops.convert_to_numpy(self.network.predict_on_batch(batch))
+        found = self.network.predict_on_batch(batch)
+        # Of several outputs the first is the result; others supervised the training.
+        found = found[0] if isinstance(found, list | tuple) else found
+        return keras.ops.convert_to_numpy(found)
 
     def _channels_last(self, image: np.ndarray) -> np.ndarray:
         """Return the image as (Y, X, C) with the channels the network was made for."""

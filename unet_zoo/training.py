@@ -112,6 +112,13 @@ def train(
                 classes=target.channels,
                 **recipe.model_arguments,
             )
+    if len(network.outputs) > 1:
+        message = (
+            f"{recipe.model!r} with these arguments has {len(network.outputs)} outputs "
+            f"({', '.join(network.output_names)}), and a training here teaches one. "
+            "Leave out what adds outputs, such as deep_supervision."
+        )
+        raise InputError(message)
     folder = Path(output)
     files.check_unused(folder)
     folder.mkdir(parents=True, exist_ok=True)

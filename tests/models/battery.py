@@ -19,6 +19,12 @@ def pinned(name: str) -> Pinned:
     return importlib.import_module(f"test_{name}").PINNED
 
 
+def tiny(name: str) -> dict[str, Any]:
+    """Return the arguments that make a model tiny."""
+    own = getattr(importlib.import_module(f"test_{name}"), "TINY", {})
+    return dict(filters=4, depth=2) | own
+
+
 def build(
     name: str, size: tuple[int | None, ...] = (48, 64), **arguments: Any
 ) -> keras.Model:
@@ -27,8 +33,7 @@ def build(
     What is tiny for a model is its file's `TINY`, if 4 filters and depth 2 are not.
     """
     channels = arguments.pop("channels", 1)
-    own = getattr(importlib.import_module(f"test_{name}"), "TINY", {})
-    arguments = dict(filters=4, depth=2) | own | arguments
+    arguments = tiny(name) | arguments
     keras.utils.set_random_seed(7)
     return registry.build_near(name, size, channels=channels, **arguments)
 

@@ -17,9 +17,10 @@ from battery import (
     pinned,
     predict,
     resolutions_joined,
+    tiny,
 )
 
-from unet_zoo import errors, registry
+from unet_zoo import errors, registry, segmenter
 
 SHARED = ["input_shape", "classes", "filters", "depth", "dropout", "normalization"]
 # TensorFlow's variables have not followed NumPy 2 in the signature of `__array__`.
@@ -180,6 +181,19 @@ def test_only_batch_normalisation_lets_images_see_each_other(
     together = predict(model, inputs, training=True)[:1]
     alone = predict(model, inputs[:1], training=True)
     assert (np.abs(together - alone).max() > 1e-3) == (kind == "batch")
+
+
+@every_model
+def test_a_segmenter_takes_images_of_any_size(name: str) -> None:
+    if not registry.info(name).free_sizes:
+        return
+    network = build(name, (None, None), classes=3)
+    facts = segmenter.describe(name, tiny(name), channels=1)
+    found = segmenter.Segmenter(network, facts)
+    picture = np.random.default_rng(0).normal(size=(51, 61)).astype("float32")
+    prediction = found.predict(picture, tta=1)
+    assert prediction.shape == (51, 61, 3)
+    assert np.ptp(prediction) > 0
 
 
 @every_model

@@ -31,7 +31,7 @@ def check_arguments(
     dropout: float,
     dropout_at: str,
     normalization: str | None,
-    ranks: Sequence[int] = (2,),
+    ranks: Any = (2,),
 ) -> Shape:
     """Check the arguments every variant shares and return `input_shape` as a tuple.
 
