@@ -1,0 +1,83 @@
+"""The TransUNet looks at the whole image, and knows where it looks."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+from battery import build, image, predict
+
+from unet_zoo import errors, registry
+
+# TensorFlow's variables have not followed NumPy 2 in the signature of `__array__`.
+pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation")
+
+TINY = dict(units=(1, 1), hidden=8, mlp=16, heads=2, blocks=1, widths=(8, 8, 8, 4))
+PINNED = [
+    # The authors' R50-ViT-B_16 with 9 classes, and with one.
+    (dict(classes=9), 105_279_961, 105_277_081),
+    (dict(classes=1), 105_278_801, 105_275_921),
+]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (dict(input_shape=(224, None, 3)), "`input_shape` must say height and width"),
+        (dict(input_shape=(230, 224, 3)), "Pad to (240, 224)."),
+        (dict(depth=5), "`units` must be at least 4 numbers for this `depth`."),
+        (dict(units=3), "`units` must be at least 3 numbers for this `depth`."),
+        (dict(widths=(8, 4)), "`widths` must be at least 5 numbers"),
+        (dict(units=(3, 0, 9)), "`units[1]` must be a whole number of at least 1."),
+        (dict(heads=7), "`hidden` must be a multiple of `heads` 7. Received: 768."),
+        (dict(mlp=0), "`mlp` must be a whole number of at least 1."),
+    ],
+)
+def test_own_arguments_are_checked(arguments: dict[str, Any], says: str) -> None:
+    with pytest.raises(errors.InputError, match=re.escape(says)):
+        registry.build("trans_unet", **arguments)
+
+
+def test_kernels_count_only_by_their_form() -> None:
+    from unet_zoo.models import trans_unet
+
+    layer = trans_unet.StandardizedConv2D(3, 3, use_bias=False)
+    inputs = np.random.default_rng(0).normal(size=(1, 6, 6, 2)).astype("float32")
+    before = predict(layer, inputs)
+    layer.kernel.assign(5 * layer.kernel + 2)
+    np.testing.assert_allclose(predict(layer, inputs), before, rtol=1e-3)
+    # White noise through 18 values of variance 1.
+    assert abs(before.std() / 18**0.5 - 1) < 0.3
+
+
+def test_what_is_at_one_end_is_seen_at_the_other_through_the_transformer() -> None:
+    model = build("trans_unet", (96, 96), depth=3)
+    inputs = image(model, 1)
+    changed = inputs.copy()
+    changed[:, :4, :4] += 5
+    tokens = {
+        name: keras.Model(model.input, model.get_layer(name).output)
+        for name in ("places", "block0_attention")
+    }
+    # Group normalisation tells of the whole image as well, but little.
+    moved = {
+        name: np.abs(predict(each, changed) - predict(each, inputs))[0, -1].max()
+        for name, each in tokens.items()
+    }
+    assert moved["block0_attention"] > 1e-3
+
+
+def test_places_make_like_tokens_differ() -> None:
+    model = build("trans_unet", depth=1, normalization=None)
+    (places,) = model.get_layer("places").weights
+    assert places.shape == (24 * 32, 8)
+    # Inside, a constant image is the same everywhere until tokens know their place.
+    flat = np.ones((1, 48, 64, 1), "float32")
+    inside = (slice(None), slice(16, 32), slice(16, 48))
+    plain = predict(model, flat)[inside]
+    places.assign(keras.random.normal(places.shape, seed=1))
+    assert np.ptp(plain, axis=(1, 2)).max() < 1e-4
+    assert np.ptp(predict(model, flat)[inside], axis=(1, 2)).max() > 1e-2
