@@ -106,7 +106,9 @@ def r2_unet(
             return []
         return [_blocks.norm_layer(normalization, channels, name=name)]
 
-    def apply(x: keras.KerasTensor, layers: list[keras.layers.Layer]):
+    def apply(
+        x: keras.KerasTensor, layers: list[keras.layers.Layer]
+    ) -> keras.KerasTensor:
         for layer in layers:
             x = layer(x)
         return x

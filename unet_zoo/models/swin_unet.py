@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import numbers
 from collections.abc import Sequence
 from typing import Any
 
@@ -185,9 +184,9 @@ def swin_unet(
 
 
 def _checked_blocks(blocks: int | Sequence[int], depth: int) -> list[int]:
-    if isinstance(blocks, numbers.Number | str):
+    if not isinstance(blocks, list | tuple):
         _blocks.check_count("blocks", blocks)
-        return [int(blocks)] * (depth + 1)
+        return [blocks] * (depth + 1)
     for level, count in enumerate(blocks):
         _blocks.check_count(f"blocks[{level}]", count)
     if len(blocks) != depth + 1:
@@ -230,7 +229,7 @@ class WindowAttention(keras.layers.Layer):
         self.window = window
         self.shift = shift
         # Row of the table for each pair of tokens of a window: their offset.
-        places = np.stack(np.indices((window, window)), -1).reshape(-1, 2)
+        places = np.indices((window, window)).reshape(2, -1).T
         offsets = places[:, None] - places[None] + window - 1
         self._pairs = offsets @ [2 * window - 1, 1]
 
