@@ -185,8 +185,9 @@ def swin_unet(
 
 def _checked_blocks(blocks: int | Sequence[int], depth: int) -> list[int]:
     if not isinstance(blocks, list | tuple):
-        _blocks.check_count("blocks", blocks)
-        return [blocks] * (depth + 1)
+        every: Any = blocks
+        _blocks.check_count("blocks", every)
+        return [every] * (depth + 1)
     for level, count in enumerate(blocks):
         _blocks.check_count(f"blocks[{level}]", count)
     if len(blocks) != depth + 1:
