@@ -22,6 +22,7 @@ from unet_zoo.errors import InputError
 _WIDTH, _HEIGHT = 92, 34  # of a box
 _ACROSS, _DOWN = 116, 62  # from one box to the next
 _EDGE = 24
+_RISE = 18  # of an arrow over other boxes; half of the way from a level to the next
 _STYLE = """\
 text { font: 11px sans-serif; text-anchor: middle; fill: #123 }
 .box { fill: #cfe8e6; stroke: #00796b } .end { fill: #ffe3b8; stroke: #b26a00 }
@@ -173,7 +174,7 @@ def _arrow(start: tuple[int, int], end: tuple[int, int], between: bool) -> str:
     x2, y2 = end[0], end[1] + _HEIGHT // 2
     bend = max(18, min(60, (x2 - x1) // 2))
     # Over the boxes that stand between the two.
-    rise = 16 + (x2 - x1) // 14 if between and y1 == y2 else 0
+    rise = _RISE if between and y1 == y2 else 0
     return (
         f'<path class="arrow" d="M{x1} {y1} C{x1 + bend} {y1 - 2 * rise} '
         f'{x2 - bend} {y2 - 2 * rise} {x2} {y2}"/>'
@@ -194,7 +195,8 @@ def _levels(nodes: list[Any], sizes: tuple[int, ...]) -> dict[Any, int]:
                 pass  # a border lost is not a resolution lost
             elif inputs and all(len(each) == len(shape) for each in inputs):
                 # So of convolutions without padding: only a step of two counts.
-                level += round(math.log2(inputs[0][1] / shape[1]) * 0.8)
+                steps = math.log2(inputs[0][1] / shape[1])
+                level += int(math.copysign(abs(steps) + 0.2, steps))
             elif inputs:
                 level = round(math.log2(sizes[0] / shape[1]))
         levels[node] = level
