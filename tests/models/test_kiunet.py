@@ -52,3 +52,12 @@ def test_dropout_at_the_bottom_is_in_both_branches_of_the_last_two_levels() -> N
     assert sorted(found) == [
         f"encoder{level}_{branch}_dropout" for level in (1, 2) for branch in ("ki", "u")
     ]
+
+
+def test_one_compiled_function_serves_any_size() -> None:
+    # TensorFlow compiles for one size, for another, and then for sizes in general.
+    model = build("kiunet", (None, None))
+    for size in ((16, 24), (24, 16), (32, 8)):
+        inputs = np.random.default_rng(0).normal(size=(1, *size, 1)).astype("float32")
+        found = model.predict_on_batch(inputs)
+        np.testing.assert_allclose(found, predict(model, inputs), atol=1e-5)

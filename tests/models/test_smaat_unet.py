@@ -49,3 +49,12 @@ def test_layer_normalisation_leaves_the_pixel_gate_something_to_say() -> None:
     model = build("smaat_unet", normalization="layer")
     gate = keras.Model(model.input, model.get_layer("attention0_pixel_gate").output)
     assert predict(gate, image(model)).std() > 0.01
+
+
+def test_one_compiled_function_serves_any_size() -> None:
+    # TensorFlow compiles for one size, for another, and then for sizes in general.
+    model = build("smaat_unet", (None, None))
+    for size in ((16, 24), (24, 16), (32, 8)):
+        inputs = np.random.default_rng(0).normal(size=(1, *size, 1)).astype("float32")
+        found = model.predict_on_batch(inputs)
+        np.testing.assert_allclose(found, predict(model, inputs), atol=1e-5)

@@ -72,3 +72,12 @@ def test_only_the_two_lowest_levels_and_their_mirrors_are_tokens() -> None:
     norms = [layer for layer in kept.layers if "norm" in layer.name]
     assert norms
     assert {type(layer) for layer in norms} == {keras.layers.LayerNormalization}
+
+
+def test_one_compiled_function_serves_any_size() -> None:
+    # TensorFlow compiles for one size, for another, and then for sizes in general.
+    model = build("unext", (None, None))
+    for size in ((16, 24), (24, 16), (32, 8)):
+        inputs = np.random.default_rng(0).normal(size=(1, *size, 1)).astype("float32")
+        found = model.predict_on_batch(inputs)
+        np.testing.assert_allclose(found, predict(model, inputs), atol=1e-5)

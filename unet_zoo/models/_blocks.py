@@ -193,6 +193,45 @@ def norm_layer(
 
 
 @keras.saving.register_keras_serializable("unet_zoo")
+class BilinearUpsampling(keras.layers.UpSampling2D):
+    """Enlarge by linear interpolation, edges onto edges, images of free sizes too.
+
+    It does what `keras.layers.UpSampling2D(size, interpolation="bilinear")` does, which
+    TensorFlow cannot compile where height or width is None.
+
+    >>> import numpy as np
+    >>> line = np.array([0.0, 2.0, 6.0]).reshape(1, 1, 3, 1)
+    >>> [float(value) for value in BilinearUpsampling(2)(line)[0, 0, :, 0]]
+    [0.0, 0.5, 1.5, 3.0, 5.0, 6.0]
+    """
+
+    def __init__(self, size: int | tuple[int, int] = 2, **options: Any) -> None:
+        super().__init__(size, **{"interpolation": "bilinear"} | options)
+
+    def call(self, inputs: Any) -> Any:
+        if all(isinstance(size, int) for size in keras.ops.shape(inputs)[1:3]):
+            return super().call(inputs)
+        rows, columns = self.size
+        return self._enlarge(self._enlarge(inputs, rows, axis=1), columns, axis=2)
+
+    def _enlarge(self, x: Any, factor: int, axis: int) -> Any:
+        # The new pixels of an old one lie around its middle, at -1/2 to 1/2, where
+        # each mixes it with the neighbour it is closer to, at the edges with itself.
+        size = keras.ops.shape(x)[axis]
+        numbers = keras.ops.arange(size)
+        before = keras.ops.take(x, keras.ops.maximum(numbers - 1, 0), axis)
+        behind = keras.ops.take(x, keras.ops.minimum(numbers + 1, size - 1), axis)
+        new = []
+        for part in range(factor):
+            place = (part + 0.5) / factor - 0.5
+            neighbour = before if place < 0 else behind
+            new.append(x + abs(place) * (neighbour - x))
+        shape = list(keras.ops.shape(x))
+        shape[0], shape[axis] = -1, factor * size
+        return keras.ops.reshape(keras.ops.stack(new, axis + 1), shape)
+
+
+@keras.saving.register_keras_serializable("unet_zoo")
 class AlignedUpsampling(keras.layers.Layer):
     """Double height and width by linear interpolation, corners onto corners.
 

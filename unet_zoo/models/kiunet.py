@@ -160,7 +160,7 @@ def _stages(where: str, depth: int) -> set[str]:
 
 
 def _enlarge(x: keras.KerasTensor, factor: int, name: str) -> keras.KerasTensor:
-    return keras.layers.UpSampling2D(factor, interpolation="bilinear", name=name)(x)
+    return _blocks.BilinearUpsampling(factor, name=name)(x)
 
 
 def _reduce(x: keras.KerasTensor, factor: int, name: str) -> keras.KerasTensor:

@@ -145,7 +145,7 @@ def unext(
         # The skip of level n was halved n times: the last step up meets none.
         stage = f"decoder{level}"
         x = convolve(x, widths[max(level - 1, 0)], stage, normalize=level > 0)
-        x = keras.layers.UpSampling2D(2, interpolation="bilinear", name=f"up{level}")(x)
+        x = _blocks.BilinearUpsampling(2, name=f"up{level}")(x)
         x = keras.layers.Activation("relu", name=f"{stage}_relu")(x)
         if level > 0:
             x = keras.layers.Add(name=f"{stage}_join")([x, skips[level - 1]])
