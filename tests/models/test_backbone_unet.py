@@ -49,7 +49,7 @@ def offline(monkeypatch: pytest.MonkeyPatch) -> None:
         (dict(backbone="vgg16", depth=6), "layers are needed at 1/64 of the image's"),
         (dict(weights="imagenet", input_shape=(64, 64, 1)), "has 1. Use three, or"),
         (dict(weights="no/such.h5"), "Received: 'no/such.h5', which is no file."),
-        (dict(trainable=1), "`trainable` must be True or False. Received: 1."),
+        (dict(trainable="no"), "`trainable` must be True or False. Received: 'no'."),
     ],
 )
 def test_own_arguments_are_checked(arguments: dict[str, Any], says: str) -> None:

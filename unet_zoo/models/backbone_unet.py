@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import re
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import keras
@@ -102,7 +102,7 @@ def backbone_unet(
     )
     build = _application(backbone)
     _check_weights(weights, shape[-1])
-    if not isinstance(trainable, bool):
+    if trainable not in (True, False):
         message = f"`trainable` must be True or False. Received: {trainable!r}."
         raise errors.InputError(message)
     _blocks.check_halving(shape, depth)
@@ -151,7 +151,7 @@ def backbone_unet(
 # === Backbone ===
 
 
-def _application(backbone: str) -> type[keras.Model]:
+def _application(backbone: str) -> Callable[..., keras.Model]:
     """Return the function of `keras.applications` that is meant by `backbone`."""
     known = {
         name.lower(): function
