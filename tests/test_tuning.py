@@ -41,9 +41,9 @@ def seeing() -> segmenter.Segmenter:
 
 
 def test_dip_that_joins_what_is_one_is_found(seeing):
-    labels = (disc(24, 22, 13) | disc(24, 42, 13)).astype("int32")
+    labels = (disc(24, 22, 12) | disc(24, 42, 12)).astype("int32")
     maps = shown(labels)
-    # The waist of a dumbbell is a dip of about 0.3 in its distance.
+    # The waist of a dumbbell is a dip of about 0.35 in its distance.
     example = catalog.Example("one", maps, labels, labels)
     assert seeing.segment(maps).max() == 2
     tuned = tuning.tune(seeing, [example], "SEG")
