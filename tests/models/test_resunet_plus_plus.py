@@ -50,6 +50,13 @@ def test_attention_multiplies_what_comes_from_below(sigmoid: bool) -> None:
     assert model.count_params() == build("resunet_plus_plus").count_params()
 
 
+def test_values_stay_moderate_without_normalisation() -> None:
+    model = build("resunet_plus_plus", normalization=None)
+    assert np.abs(predict(model, image(model))).max() < 100
+    raw = build("resunet_plus_plus", normalization=None, sigmoid=False)
+    assert np.abs(predict(raw, image(raw))).max() > 1000
+
+
 def test_excitation_weighs_each_channel_alike_at_every_pixel() -> None:
     model = build("resunet_plus_plus")
     x, weight, product = outputs(

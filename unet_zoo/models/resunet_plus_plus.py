@@ -27,7 +27,7 @@ def resunet_plus_plus(
     normalization: str | None = "batch",
     *,
     squeeze: int = 8,
-    sigmoid: bool = False,
+    sigmoid: bool | None = None,
     dropout_at: str = "bottom",
     spatial_dropout: bool = False,
 ) -> keras.Model:
@@ -52,8 +52,9 @@ def resunet_plus_plus(
         dropout: Rate of dropout. Default 0.
         normalization: "batch" (default), "group", "instance", "layer" or None.
         squeeze: By how much squeeze and excitation narrows the channels.
-        sigmoid: Keep attention between 0 and 1. The authors' code, and so the default,
-            multiplies by the raw convolution.
+        sigmoid: Keep attention between 0 and 1. The authors' code multiplies by the
+            raw convolution. Default None: so does this, but where nothing normalises,
+            since the values of each level would be about the square of those below.
         dropout_at: Where dropout goes: "bottom" (default) ends the last two levels
             of the contracting path, ahead of the skip and after the pyramid;
             "encoder", "decoder" and "all" end each of their levels.
@@ -90,6 +91,8 @@ def resunet_plus_plus(
     )
     _blocks.check_count("squeeze", squeeze)
     _blocks.check_halving(shape, depth)
+    if sigmoid is None:
+        sigmoid = normalization is None
     dropping = _blocks.dropout_stages(dropout_at, depth) if dropout else set()
 
     # === Layers ===
