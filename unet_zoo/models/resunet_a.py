@@ -33,8 +33,8 @@ class PartMaxPooling(keras.layers.Layer):
     Height and width are cut into `parts` equal parts each, and must be multiples of it.
 
     >>> import numpy as np
-    >>> line = np.array([[1, 5, 2, 3]] * 2).reshape(1, 2, 4, 1)
-    >>> PartMaxPooling(2)(line.astype("float32"))[0, 0, :, 0].tolist()
+    >>> line = np.array([[1.0, 5.0, 2.0, 3.0]] * 2).reshape(1, 2, 4, 1)
+    >>> [float(value) for value in PartMaxPooling(2)(line)[0, 0, :, 0]]
     [5.0, 5.0, 3.0, 3.0]
     """
 
