@@ -147,9 +147,8 @@ def half_unet(
 
     # === Decoder ===
     for level in range(1, depth + 1):
-        levels[level] = keras.layers.UpSampling2D(
-            2**level, interpolation="bilinear", name=f"up{level}"
-        )(levels[level])
+        upsampling = _blocks.BilinearUpsampling(2**level, name=f"up{level}")
+        levels[level] = upsampling(levels[level])
     x = keras.layers.Add(name="decoder0_add")(levels)
     x = stack(x, "decoder0")
     return keras.Model(inputs, _blocks.logits(x, classes), name="half_unet")

@@ -183,7 +183,4 @@ def u2net(
 def _upsample(
     x: keras.KerasTensor, factor: int, name: str, dtype: str | None = None
 ) -> keras.KerasTensor:
-    layer = keras.layers.UpSampling2D(
-        factor, interpolation="bilinear", dtype=dtype, name=name
-    )
-    return layer(x)
+    return _blocks.BilinearUpsampling(factor, dtype=dtype, name=name)(x)

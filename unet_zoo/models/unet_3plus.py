@@ -129,9 +129,7 @@ def unet_3plus(
         if down > 0:
             return keras.layers.MaxPooling2D(2**down, name=name)(x)
         if down < 0:
-            return keras.layers.UpSampling2D(
-                2**-down, interpolation="bilinear", name=name
-            )(x)
+            return _blocks.BilinearUpsampling(2**-down, name=name)(x)
         return x
 
     # === Encoder ===
@@ -170,12 +168,8 @@ def unet_3plus(
         names = {step: f"{name}_{step}" for step in steps} | {steps[-1]: name}
         x = _blocks.logits(seen[level][1], classes, size=3, name=names["conv"])
         if level:
-            x = keras.layers.UpSampling2D(
-                2**level,
-                interpolation="bilinear",
-                dtype="float32",
-                name=names["resize"],
-            )(x)
+            name_up = names["resize"]
+            x = _blocks.BilinearUpsampling(2**level, dtype="float32", name=name_up)(x)
         if answer is not None:
             x = PresenceGate(dtype="float32", name=names["gate"])([x, answer])
         outputs.append(x)
