@@ -86,7 +86,7 @@ def model_page(name: str, drawing_file: str) -> tuple[str, str]:
 [{info.title}, {info.year}]({info.paper}). {model.count_params():,} parameters with \
 {model.input_shape[-1]} channel(s) and {model.output_shape[-1]} classes.
 
-![The stages of {info.title} and what each reads]({drawing_file})
+[![The stages of {info.title}, and what each reads]({drawing_file})]({drawing_file})
 
 ## The function
 
