@@ -50,7 +50,7 @@ def command(
         _list(as_json)
         return
     info = registry.info(name)
-    arguments = _arguments(name)
+    arguments = registry.arguments(name)
     if draw is not None:
         _common.check_writable(draw)
     if as_json:
@@ -127,26 +127,5 @@ def _layers(model: keras.Model) -> str:
 
 def _channels(name: str) -> int:
     """Return the channels that the model takes by default."""
-    shape = ast.literal_eval(_arguments(name)["input_shape"])
+    shape = ast.literal_eval(registry.arguments(name)["input_shape"])
     return int(shape[-1])
-
-
-def _arguments(name: str) -> dict[str, str]:
-    """Return the arguments of a model with their defaults, as its file spells them.
-
-    Read as text: importing the file would import keras.
-    """
-    source = (registry.FOLDER / f"{name}.py").read_text(encoding="utf-8")
-    function = next(
-        node
-        for node in ast.parse(source).body
-        if isinstance(node, ast.FunctionDef) and node.name == name
-    )
-    free = [*function.args.posonlyargs, *function.args.args]
-    named = [*free, *function.args.kwonlyargs]
-    values: list[ast.expr | None] = [None] * (len(free) - len(function.args.defaults))
-    values += [*function.args.defaults, *function.args.kw_defaults]
-    return {
-        argument.arg: "(required)" if value is None else ast.unparse(value)
-        for argument, value in zip(named, values, strict=True)
-    }

@@ -33,7 +33,9 @@ def unknown(kind: str, word: str, options: Iterable[str]) -> InputError:
     "Unknown model 'unett'. Did you mean 'unet' or 'resunet'?"
     """
     known = sorted(options)
-    near = difflib.get_close_matches(word, known)
+    # Upper and lower case are no difference to whoever mistyped a name.
+    spelled = {name.lower(): name for name in known}
+    near = [spelled[each] for each in difflib.get_close_matches(word.lower(), spelled)]
     if near:
         hint = "Did you mean " + " or ".join(repr(name) for name in near) + "?"
     else:

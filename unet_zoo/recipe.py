@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from unet_zoo import registry
 from unet_zoo.errors import InputError, unknown
 
 
@@ -235,8 +236,9 @@ def named(name: str, model: str = "unet") -> Recipe:
         raise InputError(message)
     if model == recipe.model:
         return recipe
-    # What every variant understands; the rest is left to the variant's default.
-    kept = {k: v for k, v in recipe.model_arguments.items() if k != "padding"}
+    # What the variant understands; the rest is left to its defaults.
+    accepted = registry.arguments(model)
+    kept = {k: v for k, v in recipe.model_arguments.items() if k in accepted}
     return recipe.replace(model=model, model_arguments=kept)
 
 

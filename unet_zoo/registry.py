@@ -81,6 +81,30 @@ def info(name: str) -> ModelInfo:
     return ModelInfo(name=name, summary=summary, **_facts(body, file))
 
 
+def arguments(name: str) -> dict[str, str]:
+    """Return the arguments of a model with their defaults, as its file spells them.
+
+    Read as text: importing the file would import keras.
+
+    >>> arguments("resunet")["filters"]
+    '16'
+    """
+    source = _file(name).read_text(encoding="utf-8")
+    function = next(
+        node
+        for node in ast.parse(source).body
+        if isinstance(node, ast.FunctionDef) and node.name == name
+    )
+    free = [*function.args.posonlyargs, *function.args.args]
+    named = [*free, *function.args.kwonlyargs]
+    values: list[ast.expr | None] = [None] * (len(free) - len(function.args.defaults))
+    values += [*function.args.defaults, *function.args.kw_defaults]
+    return {
+        argument.arg: "(required)" if value is None else ast.unparse(value)
+        for argument, value in zip(named, values, strict=True)
+    }
+
+
 def measured(name: str) -> dict[str, Any]:
     """Return what `benchmarks/rank_models.py` measured of a model, {} if nothing yet.
 

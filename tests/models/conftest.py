@@ -8,7 +8,6 @@ from collections.abc import Iterator
 import keras
 import pytest
 
-
 TESTS = itertools.count(1)
 
 

@@ -16,7 +16,6 @@ INFO = {
     "year": 2016,
 }
 
-LAYERS = (4, 5, 7, 10, 12, 15)
 # The paper's choice, where the other variants draw from a normal distribution.
 INITIALIZER = "he_uniform"
 
@@ -29,7 +28,7 @@ def dense_unet(
     dropout: float = 0.2,
     normalization: str | None = "batch",
     *,
-    layers: int | Sequence[int] = LAYERS,
+    layers: int | Sequence[int] = (4, 5, 7, 10, 12, 15),
     growth: int = 16,
     spatial_dropout: bool = False,
 ) -> keras.Model:
