@@ -11,7 +11,7 @@ largest difference divided by the range of the authors' output. Exit code 1 abov
 from __future__ import annotations
 
 import argparse
-import importlib.util
+import importlib
 import os
 import sys
 from pathlib import Path
@@ -22,20 +22,14 @@ LIMIT = 1e-4
 
 def main() -> None:
     """Print the differences of the variant that the command line names."""
-    names = sorted(file.stem for file in HERE.glob("*.py"))
+    names = sorted(file.stem for file in HERE.glob("[!_]*.py"))
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("name", choices=names)
     parser.add_argument("checkout", type=Path)
     given = parser.parse_args()
     # The authors' code is of PyTorch: one framework in the process is enough.
     os.environ.setdefault("KERAS_BACKEND", "torch")
-    spec = importlib.util.spec_from_file_location(
-        f"authors_{given.name}", HERE / f"{given.name}.py"
-    )
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    module = importlib.import_module(f"authors.{given.name}")
     print("| variant | configuration | difference |\n| --- | --- | --- |")
     worst = 0.0
     for configuration, difference in module.compare(given.checkout.resolve()):

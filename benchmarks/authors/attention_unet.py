@@ -14,6 +14,7 @@ from pathlib import Path
 import keras
 import numpy as np
 import torch
+from authors import _shared
 
 from unet_zoo import registry
 
@@ -26,7 +27,7 @@ def compare(checkout: Path) -> list[tuple[str, float]]:
     theirs = network.AttU_Net(img_ch=3, output_ch=1).eval()
     ours = registry.build("attention_unet", input_shape=(64, 96, 3), classes=1)
     for module, layer in _pairs(theirs):
-        _copy(module, ours.get_layer(layer))
+        _shared.copy(module, ours.get_layer(layer))
 
     image = torch.randn(2, 3, 64, 96)
     with torch.no_grad():
@@ -56,18 +57,3 @@ def _pairs(theirs: torch.nn.Module) -> list[tuple[torch.nn.Module, str]]:
         stack(getattr(theirs, f"Up_conv{level + 2}"), f"decoder{level}")
     stack(theirs.Conv5, "bottom")
     return pairs
-
-
-def _copy(module: torch.nn.Module, layer: keras.layers.Layer) -> None:
-    """Give a layer the weights of theirs; normalisation is randomised first."""
-    if isinstance(module, torch.nn.BatchNorm2d):
-        for tensor in (module.weight.data, module.running_var):
-            tensor.uniform_(0.5, 1.5)
-        for tensor in (module.bias.data, module.running_mean):
-            tensor.normal_(0, 0.3)
-        # What either adds to the variance differs.
-        variance = module.running_var + module.eps - layer.epsilon
-        weights = [module.weight, module.bias, module.running_mean, variance]
-    else:
-        weights = [module.weight.permute(2, 3, 1, 0), module.bias]
-    layer.set_weights([weight.detach().numpy() for weight in weights])

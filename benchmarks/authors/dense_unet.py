@@ -15,6 +15,7 @@ from pathlib import Path
 import keras
 import numpy as np
 import torch
+from authors import _shared
 
 from unet_zoo import registry
 
@@ -35,7 +36,7 @@ def compare(checkout: Path) -> list[tuple[str, float]]:
             "dense_unet", input_shape=(64, 96, 3), classes=11, **arguments
         )
         for module, layer in _pairs(theirs):
-            _copy(module, ours.get_layer(layer))
+            _shared.copy(module, ours.get_layer(layer))
 
         image = torch.randn(2, 3, 64, 96)
         with torch.no_grad():
@@ -65,19 +66,3 @@ def _pairs(theirs: torch.nn.Module) -> Iterator[tuple[torch.nn.Module, str]]:
         yield from grow(theirs.denseBlocksUp[level], f"decoder{4 - level}")
     yield from grow(theirs.bottleneck.bottleneck, "bottom")
     yield theirs.finalConv, "logits"
-
-
-def _copy(module: torch.nn.Module, layer: keras.layers.Layer) -> None:
-    """Give a layer the weights of theirs; normalisation is randomised first."""
-    if isinstance(module, torch.nn.BatchNorm2d):
-        for tensor in (module.weight.data, module.running_var):
-            tensor.uniform_(0.5, 1.5)
-        for tensor in (module.bias.data, module.running_mean):
-            tensor.normal_(0, 0.3)
-        # What either adds to the variance differs.
-        variance = module.running_var + module.eps - layer.epsilon
-        weights = [module.weight, module.bias, module.running_mean, variance]
-    else:
-        # Both kinds of convolution keep the same order but for the first two axes.
-        weights = [module.weight.permute(2, 3, 1, 0), module.bias]
-    layer.set_weights([weight.detach().numpy() for weight in weights])

@@ -15,6 +15,7 @@ from pathlib import Path
 import keras
 import numpy as np
 import torch
+from authors import _shared
 
 from unet_zoo import registry
 
@@ -25,7 +26,7 @@ def compare(checkout: Path) -> list[tuple[str, float]]:
     theirs = _import(checkout).kiunet().eval()
     ours = registry.build("kiunet", input_shape=(32, 48, 1))
     for module, layer in _pairs(theirs):
-        _copy(module, ours.get_layer(layer))
+        _shared.copy(module, ours.get_layer(layer))
 
     image = torch.randn(2, 1, 32, 48)
     with torch.no_grad():
@@ -36,23 +37,15 @@ def compare(checkout: Path) -> list[tuple[str, float]]:
 
 
 def _import(checkout: Path) -> types.ModuleType:
-    parts = ("transforms", "utils", "datasets")
-    names = ("torchvision", *(f"torchvision.{part}" for part in parts))
-    before = {name: sys.modules.get(name) for name in names}
-    for name in names:
-        sys.modules[name] = types.ModuleType(name)
-    sys.modules["torchvision"].transforms = None
-    sys.modules["torchvision.utils"].save_image = None
-    sys.modules["torchvision.datasets"].MNIST = None
+    needless = {
+        "torchvision": {"transforms": None},
+        "torchvision.transforms": {},
+        "torchvision.utils": {"save_image": None},
+        "torchvision.datasets": {"MNIST": None},
+    }
     sys.path.insert(0, str(checkout))
-    try:
+    with _shared.stand_ins(needless):
         return importlib.import_module("arch.ae")
-    finally:
-        for name, module in before.items():
-            if module is None:
-                del sys.modules[name]
-            else:
-                sys.modules[name] = module
 
 
 def _pairs(theirs: torch.nn.Module) -> list[tuple[torch.nn.Module, str]]:
@@ -75,18 +68,3 @@ def _pairs(theirs: torch.nn.Module) -> list[tuple[torch.nn.Module, str]]:
                 norm = f"intd{number}_{way}bn"
                 both(f"interd{number}_{way}", norm, f"{decoder}_{name}")
     return pairs
-
-
-def _copy(module: torch.nn.Module, layer: keras.layers.Layer) -> None:
-    """Give a layer the weights of theirs; normalisation is randomised first."""
-    if isinstance(module, torch.nn.BatchNorm2d):
-        for tensor in (module.weight.data, module.running_var):
-            tensor.uniform_(0.5, 1.5)
-        for tensor in (module.bias.data, module.running_mean):
-            tensor.normal_(0, 0.3)
-        # What either adds to the variance differs.
-        variance = module.running_var + module.eps - layer.epsilon
-        weights = [module.weight, module.bias, module.running_mean, variance]
-    else:
-        weights = [module.weight.permute(2, 3, 1, 0), module.bias]
-    layer.set_weights([weight.detach().numpy() for weight in weights])

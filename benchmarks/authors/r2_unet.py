@@ -14,6 +14,7 @@ from pathlib import Path
 import keras
 import numpy as np
 import torch
+from authors import _shared
 
 from unet_zoo import registry
 
@@ -35,7 +36,7 @@ def compare(checkout: Path) -> list[tuple[str, float]]:
                 attention=attention,
             )
             for module, layer in _pairs(theirs, attention):
-                _copy(module, ours.get_layer(layer))
+                _shared.copy(module, ours.get_layer(layer))
 
             image = torch.randn(2, 3, 32, 48)
             with torch.no_grad():
@@ -72,18 +73,3 @@ def _pairs(
                 pairs += [(part[0], name), (part[1], f"{name}_norm")]
     stack(theirs.RRCNN5, "bottom")
     return pairs
-
-
-def _copy(module: torch.nn.Module, layer: keras.layers.Layer) -> None:
-    """Give a layer the weights of theirs; normalisation is randomised first."""
-    if isinstance(module, torch.nn.BatchNorm2d):
-        for tensor in (module.weight.data, module.running_var):
-            tensor.uniform_(0.5, 1.5)
-        for tensor in (module.bias.data, module.running_mean):
-            tensor.normal_(0, 0.3)
-        # What either adds to the variance differs.
-        variance = module.running_var + module.eps - layer.epsilon
-        weights = [module.weight, module.bias, module.running_mean, variance]
-    else:
-        weights = [module.weight.permute(2, 3, 1, 0), module.bias]
-    layer.set_weights([weight.detach().numpy() for weight in weights])

@@ -19,6 +19,7 @@ from typing import Any
 import keras
 import numpy as np
 import torch
+from authors import _shared
 
 from unet_zoo import registry
 
@@ -54,7 +55,7 @@ def compare(checkout: Path) -> list[tuple[str, float]]:
         weighted = (torch.nn.Conv2d, torch.nn.BatchNorm2d)
         modules = [one for one in theirs.modules() if isinstance(one, weighted)]
         for module, name in zip(modules, _names(ours, depth), strict=True):
-            _copy(module, ours.get_layer(name))
+            _shared.copy(module, ours.get_layer(name))
         with torch.no_grad():
             expected = [each.numpy().transpose(0, 2, 3, 1) for each in theirs(inputs)]
         exclusive = keras.ops.sigmoid if classes == 1 else keras.ops.softmax
@@ -99,22 +100,6 @@ def _names(ours: keras.Model, depth: int) -> Iterator[str]:
     yield from (*normed("logits_conv1", "logits_conv2"), "logits")
     yield from (*normed("boundary_conv1"), "boundary")
     yield from (*normed("distance_conv1", "distance_conv2"), "distance", "color")
-
-
-def _copy(module: torch.nn.Module, layer: keras.layers.Layer) -> None:
-    """Give a layer the weights of theirs; normalisation is randomised first."""
-    if isinstance(module, torch.nn.BatchNorm2d):
-        for tensor in (module.weight.data, module.running_var):
-            tensor.uniform_(0.5, 1.5)
-        for tensor in (module.bias.data, module.running_mean):
-            tensor.normal_(0, 0.3)
-        # What either adds to the variance differs.
-        variance = module.running_var + module.eps - layer.epsilon
-        weights = [module.weight, module.bias, module.running_mean, variance]
-    else:
-        weights = [module.weight.permute(2, 3, 1, 0)]
-        weights += [] if module.bias is None else [module.bias]
-    layer.set_weights([weight.detach().numpy() for weight in weights])
 
 
 # === What they use of MXNet ===

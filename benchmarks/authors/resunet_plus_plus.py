@@ -19,6 +19,7 @@ from typing import Any
 import keras
 import numpy as np
 import torch
+from authors import _shared
 
 from unet_zoo import registry
 
@@ -48,7 +49,7 @@ def compare(checkout: Path) -> list[tuple[str, float]]:
     network = _their_torch(checkout)
     modules = [one for one in network.modules() if _kind(one) is not None]
     for module, name in zip(modules, _names(DILATIONS_TORCH), strict=True):
-        _copy(module, ours.get_layer(name))
+        _shared.copy(module, ours.get_layer(name))
     with torch.no_grad():
         expected = network(torch.from_numpy(image.transpose(0, 3, 1, 2))).numpy()
     expected = expected.transpose(0, 2, 3, 1)
@@ -119,17 +120,9 @@ def _their_keras(checkout: Path) -> keras.Model:
         "tensorflow.keras.layers": keras.layers,
         "tensorflow.keras.models": keras.models,
     }
-    before = {name: sys.modules.get(name) for name in given}
-    sys.modules.update(given)
     sys.path.insert(0, str(checkout))
-    try:
+    with _shared.stand_ins(given):
         network = importlib.import_module("m_resunet")
-    finally:
-        for name, module in before.items():
-            if module is None:
-                del sys.modules[name]
-            else:
-                sys.modules[name] = module
     return network.ResUnetPlusPlus(SIZE).build_model()
 
 
@@ -159,20 +152,3 @@ def _randomise(layer: keras.layers.Layer, random: np.random.Generator) -> None:
             positive = variable.name in ("gamma", "moving_variance")
             values = random.uniform(0.5, 1.5, variable.shape)
             variable.assign(values if positive else values - 1)
-
-
-def _copy(module: torch.nn.Module, layer: keras.layers.Layer) -> None:
-    """Give a layer the weights of theirs; normalisation is randomised first."""
-    if isinstance(module, torch.nn.BatchNorm2d):
-        for tensor in (module.weight.data, module.running_var):
-            tensor.uniform_(0.5, 1.5)
-        for tensor in (module.bias.data, module.running_mean):
-            tensor.normal_(0, 0.3)
-        # What either adds to the variance differs.
-        variance = module.running_var + module.eps - layer.epsilon
-        weights = [module.weight, module.bias, module.running_mean, variance]
-    elif isinstance(module, torch.nn.Linear):
-        weights = [module.weight.T]
-    else:
-        weights = [module.weight.permute(2, 3, 1, 0), module.bias]
-    layer.set_weights([weight.detach().numpy() for weight in weights])

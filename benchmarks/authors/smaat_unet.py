@@ -12,6 +12,7 @@ from pathlib import Path
 import keras
 import numpy as np
 import torch
+from authors import _shared
 
 from unet_zoo import registry
 
@@ -67,22 +68,11 @@ def _pairs(theirs: torch.nn.Module) -> list[tuple[torch.nn.Module, str]]:
 
 def _copy(module: torch.nn.Module, layer: keras.layers.Layer) -> None:
     """Give a layer the weights of theirs; normalisation is randomised first."""
-    if isinstance(module, torch.nn.BatchNorm2d):
-        for tensor in (module.weight.data, module.running_var):
-            tensor.uniform_(0.5, 1.5)
-        for tensor in (module.bias.data, module.running_mean):
-            tensor.normal_(0, 0.3)
-        # What either adds to the variance differs.
-        variance = module.running_var + module.eps - layer.epsilon
-        weights = [module.weight, module.bias, module.running_mean, variance]
-    else:
-        weights = [module.weight] if module.bias is None else [*module.parameters()]
-        if isinstance(module, torch.nn.Linear):
-            weights[0] = weights[0].T
-        elif isinstance(layer, keras.layers.DepthwiseConv2D):
-            # Theirs counts its outputs per input channel as well, input outermost.
-            shape = layer.kernel.shape[2:]
-            weights[0] = weights[0].unflatten(0, shape)[:, :, 0].permute(2, 3, 0, 1)
-        else:
-            weights[0] = weights[0].permute(2, 3, 1, 0)
+    if not isinstance(layer, keras.layers.DepthwiseConv2D):
+        _shared.copy(module, layer)
+        return
+    # Theirs counts its outputs per input channel as well, input outermost.
+    shape = layer.kernel.shape[2:]
+    kernel = module.weight.unflatten(0, shape)[:, :, 0].permute(2, 3, 0, 1)
+    weights = [kernel] if module.bias is None else [kernel, module.bias]
     layer.set_weights([weight.detach().numpy() for weight in weights])

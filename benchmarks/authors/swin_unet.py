@@ -16,6 +16,7 @@ from typing import Any
 import keras
 import numpy as np
 import torch
+from authors import _shared
 
 from unet_zoo import registry
 
@@ -39,24 +40,19 @@ def compare(checkout: Path) -> list[tuple[str, float]]:
 
 
 def _import(checkout: Path) -> types.ModuleType:
-    names = ("einops", "timm", "timm.models", "timm.models.layers")
-    before = {name: sys.modules.get(name) for name in names}
-    for name in names:
-        sys.modules[name] = types.ModuleType(name)
-    sys.modules["einops"].rearrange = _rearrange
-    layers = sys.modules["timm.models.layers"]
-    layers.DropPath = torch.nn.Dropout
-    layers.to_2tuple = lambda value: (value, value)
-    layers.trunc_normal_ = torch.nn.init.trunc_normal_
+    needed = {
+        "einops": {"rearrange": _rearrange},
+        "timm": {},
+        "timm.models": {},
+        "timm.models.layers": {
+            "DropPath": torch.nn.Dropout,
+            "to_2tuple": lambda value: (value, value),
+            "trunc_normal_": torch.nn.init.trunc_normal_,
+        },
+    }
     sys.path.insert(0, str(checkout))
-    try:
+    with _shared.stand_ins(needed):
         return importlib.import_module(FILE)
-    finally:
-        for name, module in before.items():
-            if module is None:
-                del sys.modules[name]
-            else:
-                sys.modules[name] = module
 
 
 def _rearrange(x: torch.Tensor, _pattern: str, **sizes: Any) -> torch.Tensor:

@@ -15,6 +15,7 @@ from pathlib import Path
 import keras
 import numpy as np
 import torch
+from authors import _shared
 
 from unet_zoo import registry
 
@@ -47,17 +48,9 @@ def compare(checkout: Path) -> list[tuple[str, float]]:
 
 
 def _import(checkout: Path) -> types.ModuleType:
-    before = sys.modules.get("ml_collections")
-    sys.modules["ml_collections"] = types.ModuleType("ml_collections")
-    sys.modules["ml_collections"].ConfigDict = _Config
     sys.path.insert(0, str(checkout))
-    try:
+    with _shared.stand_ins({"ml_collections": {"ConfigDict": _Config}}):
         return importlib.import_module("networks.vit_seg_modeling")
-    finally:
-        if before is None:
-            del sys.modules["ml_collections"]
-        else:
-            sys.modules["ml_collections"] = before
 
 
 def _pairs(theirs: torch.nn.Module) -> list[tuple[torch.nn.Module, str]]:

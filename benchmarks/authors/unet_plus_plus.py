@@ -10,13 +10,13 @@ from __future__ import annotations
 import contextlib
 import importlib.util
 import sys
-import types
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import keras
 import numpy as np
+from authors import _shared
 
 from unet_zoo import registry
 
@@ -91,16 +91,6 @@ def _keras_of_old() -> Iterator[None]:
         "keras.regularizers": vars(keras.regularizers) | {"l2": keras.regularizers.L2},
         "tensorflow": {},
     }
-    before = {name: sys.modules.get(name) for name in modules}
-    try:
-        for name, content in modules.items():
-            sys.modules[name] = types.ModuleType(name)
-            vars(sys.modules[name]).update(content)
+    with _shared.stand_ins(modules):
         sys.modules["keras"].backend = sys.modules["keras.backend"]
         yield
-    finally:
-        for name, old in before.items():
-            if old is None:
-                del sys.modules[name]
-            else:
-                sys.modules[name] = old

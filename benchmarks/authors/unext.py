@@ -15,6 +15,7 @@ from pathlib import Path
 import keras
 import numpy as np
 import torch
+from authors import _shared
 
 from unet_zoo import registry
 
@@ -44,32 +45,22 @@ def compare(checkout: Path) -> list[tuple[str, float]]:
 def _import(checkout: Path) -> types.ModuleType:
     """Import their module with stand-ins for what it names and does not use here."""
     needed = {
-        "torchvision": ["transforms"],
-        "torchvision.utils": ["save_image"],
-        "timm": [],
-        "timm.models": [],
-        "timm.models.layers": ["DropPath"],
-        "mmcv": [],
-        "mmcv.cnn": ["ConvModule"],
-        "utils": [],
+        "torchvision": {"transforms": None},
+        "torchvision.utils": {"save_image": None},
+        "timm": {},
+        "timm.models": {},
+        "timm.models.layers": {
+            "DropPath": None,
+            "to_2tuple": lambda value: (value, value),
+            "trunc_normal_": torch.nn.init.trunc_normal_,
+        },
+        "mmcv": {},
+        "mmcv.cnn": {"ConvModule": None},
+        "utils": {},
     }
-    before = {name: sys.modules.get(name) for name in needed}
-    for name, words in needed.items():
-        sys.modules[name] = types.ModuleType(name)
-        for word in words:
-            setattr(sys.modules[name], word, None)
-    layers = sys.modules["timm.models.layers"]
-    layers.to_2tuple = lambda value: (value, value)
-    layers.trunc_normal_ = torch.nn.init.trunc_normal_
     sys.path.insert(0, str(checkout))
-    try:
+    with _shared.stand_ins(needed):
         return importlib.import_module("archs")
-    finally:
-        for name, module in before.items():
-            if module is None:
-                del sys.modules[name]
-            else:
-                sys.modules[name] = module
 
 
 def _pairs(theirs: torch.nn.Module) -> list[tuple[torch.nn.Module, str]]:
