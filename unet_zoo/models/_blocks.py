@@ -271,6 +271,35 @@ class AlignedUpsampling(keras.layers.Layer):
         return keras.ops.reshape(both, shape)
 
 
+def attention_gate(
+    skip: keras.KerasTensor,
+    x: keras.KerasTensor,
+    normalization: str | None,
+    name: str,
+) -> keras.KerasTensor:
+    """Weight every pixel of `skip` by what it and `x`, of the same shape, hold there.
+
+    The additive gate of Oktay et al. 2018, https://arxiv.org/abs/1804.03999, of two
+    tensors of one resolution, each with half of its channels.
+    """
+
+    def convolve(x: keras.KerasTensor, filters: int, name: str) -> keras.KerasTensor:
+        convolution = of_rank("Conv", len(x.shape) - 2)
+        x = convolution(filters, 1, kernel_initializer=INITIALIZER, name=name)(x)
+        # Normalised over its channels, a single one would be the same everywhere.
+        if normalization is None or (normalization == "layer" and filters == 1):
+            return x
+        return norm_layer(normalization, filters, name=f"{name}_norm")(x)
+
+    between = max(1, skip.shape[-1] // 2)
+    seen = [convolve(x, between, f"{name}_up"), convolve(skip, between, f"{name}_skip")]
+    weight = keras.layers.Add(name=f"{name}_add")(seen)
+    weight = keras.layers.Activation("relu", name=f"{name}_relu")(weight)
+    weight = convolve(weight, 1, f"{name}_weight")
+    weight = keras.layers.Activation("sigmoid", name=f"{name}_sigmoid")(weight)
+    return keras.layers.Multiply(name=name)([skip, weight])
+
+
 def logits(
     x: keras.KerasTensor,
     classes: int,

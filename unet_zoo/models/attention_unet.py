@@ -93,11 +93,11 @@ def attention_unet(
 
     # === Layers ===
     def convolve(
-        x: keras.KerasTensor, filters: int, name: str, norm: str, size: int = 3
+        x: keras.KerasTensor, filters: int, name: str, norm: str
     ) -> keras.KerasTensor:
         x = _blocks.of_rank("Conv", rank)(
             filters,
-            size,
+            3,
             padding="same",
             kernel_initializer=_blocks.INITIALIZER,
             name=name,
@@ -106,9 +106,6 @@ def attention_unet(
         if normalization is None or (normalization == "layer" and filters == 1):
             return x
         return _blocks.norm_layer(normalization, filters, name=norm)(x)
-
-    def activate(x: keras.KerasTensor, kind: str, name: str) -> keras.KerasTensor:
-        return keras.layers.Activation(kind, name=f"{name}_{kind}")(x)
 
     def stack(x: keras.KerasTensor, filters: int, stage: str) -> keras.KerasTensor:
         for number in (1, 2):
@@ -120,20 +117,6 @@ def attention_unet(
                 dropout, spatial=spatial_dropout, name=name, rank=rank
             )(x)
         return x
-
-    def gate(
-        skip: keras.KerasTensor, x: keras.KerasTensor, name: str
-    ) -> keras.KerasTensor:
-        between = max(1, skip.shape[-1] // 2)
-        seen = [
-            convolve(tensor, between, f"{name}_{which}", f"{name}_{which}_norm", 1)
-            for which, tensor in (("up", x), ("skip", skip))
-        ]
-        weight = keras.layers.Add(name=f"{name}_add")(seen)
-        weight = activate(weight, "relu", name)
-        weight = convolve(weight, 1, f"{name}_weight", f"{name}_weight_norm", 1)
-        weight = activate(weight, "sigmoid", name)
-        return keras.layers.Multiply(name=name)([skip, weight])
 
     # === Encoder ===
     inputs = x = keras.Input(shape, name="image")
@@ -149,8 +132,9 @@ def attention_unet(
         width = filters * 2**level
         x = _blocks.of_rank("UpSampling", rank)(2, name=f"up{level}")(x)
         x = convolve(x, width, f"up{level}_conv", f"up{level}_norm")
-        x = activate(x, "relu", f"up{level}")
-        skip = gate(skips[level], x, f"attention{level}")
+        x = keras.layers.Activation("relu", name=f"up{level}_relu")(x)
+        name = f"attention{level}"
+        skip = _blocks.attention_gate(skips[level], x, normalization, name)
         x = keras.layers.Concatenate(name=f"concat{level}")([skip, x])
         x = stack(x, width, f"decoder{level}")
     return keras.Model(inputs, _blocks.logits(x, classes), name="attention_unet")

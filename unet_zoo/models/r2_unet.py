@@ -138,29 +138,6 @@ def r2_unet(
             x = _blocks.dropout_layer(dropout, spatial=spatial_dropout, name=name)(x)
         return x
 
-    def gate(
-        skip: keras.KerasTensor, x: keras.KerasTensor, name: str
-    ) -> keras.KerasTensor:
-        between = max(1, x.shape[-1] // 2)
-        seen = [
-            apply(
-                tensor,
-                [
-                    conv_layer(between, 1, f"{name}_{what}"),
-                    *norm_layers(between, f"{name}_{what}_norm"),
-                ],
-            )
-            for what, tensor in (("up", x), ("skip", skip))
-        ]
-        weight = keras.layers.Add(name=f"{name}_add")(seen)
-        weight = keras.layers.Activation("relu", name=f"{name}_relu")(weight)
-        weight = conv_layer(1, 1, f"{name}_weight")(weight)
-        # Normalised over its channels, a single one would be the same everywhere.
-        if normalization != "layer":
-            weight = apply(weight, norm_layers(1, f"{name}_weight_norm"))
-        weight = keras.layers.Activation("sigmoid", name=f"{name}_sigmoid")(weight)
-        return keras.layers.Multiply(name=name)([skip, weight])
-
     # === Encoder ===
     inputs = x = keras.Input(shape, name="image")
     skips = []
@@ -182,7 +159,8 @@ def r2_unet(
         x = apply(x, up)
         skip = skips[level]
         if attention:
-            skip = gate(skip, x, f"attention{level}")
+            name = f"attention{level}"
+            skip = _blocks.attention_gate(skip, x, normalization, name)
         x = keras.layers.Concatenate(name=f"concat{level}")([skip, x])
         x = stack(x, width, f"decoder{level}")
     return keras.Model(inputs, _blocks.logits(x, classes), name="r2_unet")
