@@ -33,7 +33,7 @@ def compare(
     """Return {variant: {backend: difference to TensorFlow, divided by the range}}.
 
     Args:
-        variants: arguments for every name, `channels` (1) in place of `input_shape`.
+        variants: arguments for every name, as `registry.build_near` takes them.
         size: of the images; variants that cannot take it take the next that fits.
     """
     with tempfile.TemporaryDirectory() as scratch:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
@@ -65,7 +64,7 @@ def command(
     click.echo(f"\nTrain it: unet-zoo train {name} --dataset NAME|FOLDER\n")
     drawing = _common.engine("drawing", backend)
     with _common.quiet():
-        model = registry.build_near(name, (256, 256), channels=_channels(name))
+        model = registry.build_near(name, (256, 256))
     shape = ", ".join(map(str, model.input_shape[1:]))
     click.echo(f"For an image of ({shape}), {model.count_params():,} parameters:\n")
     click.echo(_layers(model) if layers else _stages(drawing.stages(model)))
@@ -84,14 +83,9 @@ def _list(as_json: bool) -> None:
         return
     rows = []
     for info in found:
-        measured = registry.measured(info.name)
-        shown = (
-            f"{measured['parameters'] / 1e6:.2f} M" if measured else "",
-            f"{measured['gmac']:.0f}" if measured else "",
-            f"{measured['seconds_per_image']:.2f}" if measured else "",
-        )
         what = info.summary.removeprefix("Build the ")
-        rows.append([info.name, str(info.year), *shown, what])
+        cells = registry.measured_cells(info.name)[:3]
+        rows.append([info.name, str(info.year), *cells, what])
     head = ["name", "year", "parameters", "GMAC", "s/image", "what it is"]
     click.echo(_common.table(head, rows))
     click.echo(f"\nMeasured at 512x512: {registry.measured_on()}.")
@@ -123,9 +117,3 @@ def _layers(model: keras.Model) -> str:
         parameters = f"{layer.count_params():,}" if layer.count_params() else ""
         rows.append([type(layer).__name__, size, parameters, layer.name])
     return _common.table(["layer", "output", "parameters", "name"], rows)
-
-
-def _channels(name: str) -> int:
-    """Return the channels that the model takes by default."""
-    shape = ast.literal_eval(registry.arguments(name)["input_shape"])
-    return int(shape[-1])

@@ -14,7 +14,6 @@ pages of the documentation keep their pairs empty.
 from __future__ import annotations
 
 import argparse
-import inspect
 import re
 import sys
 from collections.abc import Callable, Iterable, Sequence
@@ -52,16 +51,16 @@ def model_pages() -> str:
     rows = []
     for name in registry.names():
         info = registry.info(name)
-        measured = registry.measured(name)
-        shown = (
-            f"{measured['parameters'] / 1e6:.2f} M" if measured else "",
-            f"{measured['gmac']:.0f}" if measured else "",
-            f"{measured['seconds_per_image']:.2f}" if measured else "",
-            f"{measured['seconds_per_step']:.2f}" if measured else "",
-        )
         volumes = "2D, 3D" if 3 in info.ranks else "2D"
         paper = f"[{info.title}, {info.year}]({info.paper})"
-        rows.append([f"[`{name}`](models/{name}.md)", paper, volumes, *shown])
+        rows.append(
+            [
+                f"[`{name}`](models/{name}.md)",
+                paper,
+                volumes,
+                *registry.measured_cells(name),
+            ]
+        )
     head = ["name", "paper", "images", "parameters", "GMAC", "s/image", "s/step"]
     return table(head, rows, "No models yet.")
 
@@ -73,8 +72,7 @@ def model_page(name: str, drawing_file: str) -> tuple[str, str]:
     from unet_zoo import drawing
 
     info = registry.info(name)
-    default = inspect.signature(registry.get(name)).parameters["input_shape"].default
-    model = registry.build_near(name, (256, 256), channels=default[-1])
+    model = registry.build_near(name, (256, 256))
     rows = []
     for stage in drawing.stages(model):
         size = f"1/{2**stage.level}" if stage.level > 0 else f"{2**-stage.level}"

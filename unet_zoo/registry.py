@@ -119,6 +119,19 @@ def measured(name: str) -> dict[str, Any]:
     return found
 
 
+def measured_cells(name: str) -> tuple[str, str, str, str]:
+    """Return what `measured` says, for people; empty where nothing is measured."""
+    found = measured(name)
+    if not found:
+        return "", "", "", ""
+    return (
+        f"{found['parameters'] / 1e6:.2f} M",
+        f"{found['gmac']:.0f}",
+        f"{found['seconds_per_image']:.2f}",
+        f"{found['seconds_per_step']:.2f}",
+    )
+
+
 def measured_on() -> str:
     """Return the machine and the versions that `measured` is about."""
     return str(_measurements()["on"])
@@ -179,18 +192,24 @@ def build_near(name: str, size: Sequence[int], **arguments: Any) -> Any:
     Args:
         name: of the model.
         size: of the spatial axes.
-        arguments: of the model; `channels` (1) in place of `input_shape`.
+        arguments: of the model; `channels`, by default the model's own, in place of
+            `input_shape`.
 
     >>> build_near("unet", (64, 64), depth=1, filters=4, padding="valid").input_shape
     (None, 64, 64, 1)
     >>> build_near("unet", (63, 65), depth=1, filters=4, padding="valid").input_shape
     (None, 64, 66, 1)
     """
-    channels = arguments.pop("channels", 1)
+    channels = arguments.pop("channels", None) or _channels(name)
     try:
         return build(name, input_shape=(*size, channels), **arguments)
     except errors.SizeError as error:
         return build(name, input_shape=(*error.fitting, channels), **arguments)
+
+
+def _channels(name: str) -> int:
+    """Return how many channels the images of a model have by default."""
+    return int(ast.literal_eval(arguments(name)["input_shape"])[-1])
 
 
 def step(name: str, **arguments: Any) -> int:
@@ -206,7 +225,7 @@ def step(name: str, **arguments: Any) -> int:
     >>> step("unet", padding="same"), step("resunet", depth=3)
     (16, 8)
     """
-    channels = arguments.pop("channels", 1)
+    channels = arguments.pop("channels", None) or _channels(name)
     try:
         build(name, input_shape=(1, 1, channels), **arguments)
     except errors.SizeError as error:
