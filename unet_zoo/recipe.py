@@ -88,6 +88,13 @@ class Recipe:
         patch: height and width of a training patch in pixels of the scaled
             image; "valid" networks predict a smaller part of it.
         batch: patches a step, over all devices.
+        foreground_crops: share of the patches that are brought to an object,
+            centred within it as far as the image reaches: all objects of the
+            training equally likely, or all classes where labels are classes.
+            For large images of few objects, and for rare classes.
+        class_balance: of the target "semantic", how much the loss makes up
+            for rare classes, in [0, 1]: 0 not at all, 1 until every class
+            weighs the same (see `unet_zoo.pipeline.class_weights`).
         steps: number of steps.
         validate_every: steps between two validations.
         precision: "float32" or "mixed_bfloat16".
@@ -107,6 +114,8 @@ class Recipe:
     normalization: str = "zscore"
     patch: int = 256
     batch: int = 4
+    foreground_crops: float = 0.0
+    class_balance: float = 0.0
     steps: int = 2000
     validate_every: int = 100
     precision: str = "float32"
@@ -124,6 +133,18 @@ class Recipe:
                 raise InputError(message)
         if not 0 <= self.seed < 2**32:
             message = f"`seed` must lie in 0..4294967295. Received: {self.seed}"
+            raise InputError(message)
+        for name in ("foreground_crops", "class_balance"):
+            if not 0 <= getattr(self, name) <= 1:
+                message = (
+                    f"`{name}` must lie in [0, 1]. Received: {getattr(self, name)}"
+                )
+                raise InputError(message)
+        if self.class_balance and self.target != "semantic":
+            message = (
+                "`class_balance` is for the target 'semantic', whose labels are "
+                f"classes. The target here is {self.target!r}: set class_balance to 0."
+            )
             raise InputError(message)
         if self.scale is not None and not 0 < self.scale <= 8:
             message = f"`scale` must lie in (0, 8]. Received: {self.scale}"

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
+import itertools
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -27,13 +29,51 @@ class Example:
     markers: np.ndarray | None = None
 
 
+class Lazy(Sequence[Example]):
+    """Examples that are read each time they are asked for, and kept by nobody.
+
+    Going through them one after the other reads each once. An index reads those before
+    it as well; a slice gives a list.
+
+    Args:
+        count: how many there are.
+        read: starts at the first example each time it is called.
+
+    >>> made = Lazy(9, lambda: (Example(str(n), None, None) for n in range(9)))
+    >>> made[-1].name, [each.name for each in made[2:4]]
+    ('8', ['2', '3'])
+    """
+
+    def __init__(self, count: int, read: Callable[[], Iterable[Example]]) -> None:
+        self._count, self._read = count, read
+
+    def __len__(self) -> int:
+        return self._count
+
+    def __iter__(self) -> Iterator[Example]:
+        return iter(self._read())
+
+    def __getitem__(self, number: Any) -> Any:
+        chosen = range(self._count)[number]
+        if isinstance(chosen, int):
+            return next(itertools.islice(self._read(), chosen, None))
+        end = max(chosen, default=-1) + 1
+        read = dict(enumerate(itertools.islice(self._read(), end)))
+        return [read[each] for each in chosen]
+
+    def map(self, function: Callable[[Example], Example]) -> Lazy:
+        """Return the examples, each changed by `function` when it is read."""
+        return Lazy(self._count, lambda: map(function, self._read()))
+
+
 @dataclasses.dataclass(frozen=True, eq=False)
 class Dataset:
     """What `open_dataset` returns.
 
     `kind` is "instances" (labels are ids of objects) or "semantic" (classes); `note`
     says in a sentence what was understood; `size_of` counts the examples of each split.
-    `readers` has one function for each split that can be asked for.
+    `readers` has one function for each split that can be asked for; it gives a list, or
+    `Lazy` examples where they may be larger than the memory.
     """
 
     name: str
@@ -42,7 +82,9 @@ class Dataset:
     kind: str
     note: str
     size_of: dict[str, int]
-    readers: Mapping[str, Callable[[], list[Example]]] = dataclasses.field(repr=False)
+    readers: Mapping[str, Callable[[], Sequence[Example]]] = dataclasses.field(
+        repr=False
+    )
 
     def examples(self, split: str) -> list[Example]:
         """Return the examples of a split: "train", "validation", "test".
@@ -56,6 +98,14 @@ class Dataset:
         Traceback (most recent call last):
             ...
         unet_zoo.errors.InputError: The dataset 'd' has no split 'test'; it has 'train'.
+        """
+        return list(self.sequence(split))
+
+    def sequence(self, split: str) -> Sequence[Example]:
+        """Return the examples of a split, each read when it is asked for.
+
+        What `examples` gives, without holding all of it in memory, where the dataset
+        can read so.
         """
         if split in self.readers:
             return self.readers[split]()
