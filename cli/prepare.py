@@ -61,12 +61,11 @@ def command(
       train/masks/    files of the same names: 0 is background, 1, 2, ... the objects
       README.txt      what is what, and how to cite the data
 
-    and with --format coco `train/annotations.json` instead of the masks. Validation
-    images are at the end of train/. Gold truth, where there is any, is in
-    train/reference/.
+    and with --format coco `train/annotations.json` instead of the masks. Gold truth,
+    where there is any, is in train/reference/.
 
-    `unet-zoo train unet --dataset FOLDER` reads TIFF and PNG again, with the same
-    examples.
+    `unet-zoo train unet --dataset FOLDER` reads TIFF, PNG and COCO again, with the
+    same examples.
 
     \b
     Example:

@@ -37,11 +37,9 @@ def prepare(
 
     For every split, `output` then holds a folder with `images/` and `masks/`, files of
     the same names in both, which `catalog.open_dataset(output)` reads again: the same
-    images, the same labels, in the same order. Validation examples go to the end of
-    `train/`, where they come from; asked for without "train", they have a folder of
-    their own. Where measuring is done against other labels than those for training
-    (gold truth), these are in `reference/`; markers, where there are any, in
-    `markers/`. A `README.txt` says what is what.
+    images, the same labels, in the same order. Where measuring is done against other
+    labels than those for training (gold truth), these are in `reference/`; markers,
+    where there are any, in `markers/`. A `README.txt` says what is what.
 
     Images keep depth and channels. Masks hold the ids of the objects, 0 for background,
     in 16 bits. What is not annotated (-1 in labels) stays -1 in "tiff" and "npy", whose
@@ -50,9 +48,9 @@ def prepare(
     - "png": images uint8 or uint16 of one or three channels.
     - "tiff": images of any depth and channels, zlib-compressed.
     - "npy": images (Y, X), or (Y, X, C) with more than one channel.
-    - "coco": PNG images and `annotations.json`, one run-length encoded annotation per
-      object; what is not annotated is one annotation with `iscrowd` 1. Of a semantic
-      dataset, one annotation per class and image.
+    - "coco": PNG images, and `annotations.json` instead of `masks/`: one run-length
+      encoded annotation per object, of a semantic dataset one per class and image.
+      What is not annotated is an annotation with `iscrowd` 1.
 
     Args:
         dataset: what `catalog.open_dataset` returned.
@@ -81,29 +79,24 @@ def prepare(
     if format not in FORMATS:
         raise unknown(kind="format", word=format, options=FORMATS)
     _check_unannotated(format, unannotated)
-    groups = _groups(dataset, splits)
-    total = sum(dataset.size_of[split] for group in groups.values() for split in group)
-    done = 0
+    chosen = _chosen(dataset, splits)
+    total, done = sum(dataset.size_of[split] for split in chosen), 0
     output = Path(output).expanduser().resolve()
     with whole_folder(output) as part:
         counts = {}
-        for name, group in groups.items():
-            examples = [each for split in group for each in dataset.examples(split)]
-            measured = any(
-                each.reference is None
-                or not np.array_equal(each.reference, each.labels)
-                for each in examples
-            )
-            writer = _Writer(part / name, format, dataset.kind, unannotated, measured)
+        for split in chosen:
+            # Read twice where they are lazy, rather than held in memory.
+            examples = dataset.sequence(split)
             stems = file_names([example.name for example in examples])
+            writer = _Writer(part / split, format, dataset.kind, unannotated)
             for stem, example in zip(stems, examples, strict=True):
                 writer.add(stem, example)
                 done += 1
                 if progress is not None:
                     progress(done, total)
             writer.finish()
-            counts[name] = writer.counts
-        text = readme.text(dataset, format, unannotated, groups, counts)
+            counts[split] = writer.counts
+        text = readme.text(dataset, format, unannotated, counts)
         (part / "README.txt").write_text(text, encoding="utf-8")
     return output
 
@@ -147,7 +140,7 @@ def file_names(names: Sequence[str]) -> list[str]:
     >>> file_names(["t2", "t10"]), file_names(["b", "a/c"])
     (['t2', 't10'], ['0_b', '1_a_c'])
     """
-    safe = [re.sub(r"[^\w .+-]", "_", name).strip(" .") for name in names]
+    safe = [re.sub(r"[^\w .+()\[\]-]", "_", name).strip(" .") for name in names]
     if safe == list(names) and _in_order(safe):
         return safe
     digits = len(str(len(names) - 1))
@@ -155,37 +148,33 @@ def file_names(names: Sequence[str]) -> list[str]:
 
 
 class _Writer:
-    """Writes the examples of one split into its folder.
-
-    Where `measured`, what to measure against is not what to learn from.
-    """
+    """Writes the examples of one split into its folder."""
 
     def __init__(
-        self,
-        folder: Path,
-        format: str,
-        kind: str,
-        unannotated: int | None,
-        measured: bool,
+        self, folder: Path, format: str, kind: str, unannotated: int | None
     ) -> None:
         self.folder, self.format = folder, format
-        self.unannotated, self.measured = unannotated, measured
+        self.unannotated = unannotated
         self.classes = kind == "semantic"
         self.counts = {"images": 0, "objects": 0, "unannotated": 0}
         self.coco: dict[str, coco.Annotations] = {}
+        # Whether what to measure against is more than what to learn from.
+        self.measured = False
         (folder / "images").mkdir(parents=True)
 
     def add(self, stem: str, example: catalog.Example) -> None:
         """Write one example; its files are called `stem`."""
         name = f"{stem}{_SUFFIX[self.format]}"
         planes.write_image(self.folder / "images" / name, example.image, example.name)
-        labels = example.labels
+        labels, reference = example.labels, example.reference
         self.counts["images"] += 1
         self.counts["objects"] += len(np.unique(labels[labels > 0]))
         self.counts["unannotated"] += int(np.count_nonzero(labels < 0))
         self._add_plane("masks", name, labels, example.name)
-        if self.measured and example.reference is not None:
-            self._add_plane("reference", name, example.reference, example.name)
+        if reference is not None:
+            self._add_plane("reference", name, reference, example.name)
+        if reference is None or not np.array_equal(reference, labels):
+            self.measured = True
         if example.markers is not None:
             self._add_plane("markers", name, example.markers, example.name)
 
@@ -194,45 +183,46 @@ class _Writer:
         if self.unannotated is not None:
             labels = planes.replaced(labels, self.unannotated, what)
         if self.format == "coco":
-            file = "annotations" if kind == "masks" else kind
-            if file not in self.coco:
-                self.coco[file] = coco.Annotations(classes=self.classes)
-            self.coco[file].add(f"images/{name}", labels)
+            if kind not in self.coco:
+                self.coco[kind] = coco.Annotations(classes=self.classes)
+            self.coco[kind].add(f"images/{name}", labels)
         else:
             (self.folder / kind).mkdir(exist_ok=True)
             planes.write_mask(self.folder / kind / name, labels, what)
 
     def finish(self) -> None:
         """Write what is known only after the last example."""
-        for file, content in self.coco.items():
+        if not self.measured:
+            self.coco.pop("reference", None)
+            shutil.rmtree(self.folder / "reference", ignore_errors=True)
+        for kind, content in self.coco.items():
+            # Beside the images; others in a folder of their own, as one file of
+            # annotations is all that readers expect.
+            folder = self.folder if kind == "masks" else self.folder / kind
+            folder.mkdir(exist_ok=True)
             text = json.dumps(
                 content.finished(), ensure_ascii=False, separators=(",", ":")
             )
-            (self.folder / f"{file}.json").write_text(text, encoding="utf-8")
+            (folder / "annotations.json").write_text(text, encoding="utf-8")
 
 
-def _groups(
-    dataset: catalog.Dataset, splits: Sequence[str] | None
-) -> dict[str, list[str]]:
-    """Return the folders and the splits that go into each, in order."""
-    there = [split for split, count in dataset.size_of.items() if count]
+def _chosen(dataset: catalog.Dataset, splits: Sequence[str] | None) -> list[str]:
+    """Return the splits to write, those without examples left out."""
     for split in splits or ():
         if split not in dataset.size_of:
             kind = f"split of {dataset.name}"
             raise unknown(kind, split, dataset.size_of)
+    there = [split for split, count in dataset.size_of.items() if count]
     chosen = [split for split in there if splits is None or split in splits]
     if not chosen:
-        message = (
-            f"The dataset {dataset.name!r} has no examples in {list(splits or ())}"
+        sizes = ", ".join(
+            f"{count} {split}" for split, count in dataset.size_of.items()
         )
-        message += f"; there are {dataset.size_of}."
+        message = (
+            f"There is nothing to write: the dataset {dataset.name!r} has {sizes}."
+        )
         raise InputError(message)
-    groups: dict[str, list[str]] = {}
-    for split in chosen:
-        # Who reads the folder again takes the end of train/ for validation.
-        home = "train" if split == "validation" and "train" in chosen else split
-        groups.setdefault(home, []).append(split)
-    return groups
+    return chosen
 
 
 def _check_unannotated(format: str, value: int | None) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 from unet_zoo import catalog
 from unet_zoo._version import __version__
@@ -13,7 +13,6 @@ def text(
     dataset: catalog.Dataset,
     format: str,
     unannotated: int | None,
-    groups: Mapping[str, Sequence[str]],
     counts: Mapping[str, Mapping[str, int]],
 ) -> str:
     """Return what README.txt says.
@@ -22,8 +21,7 @@ def text(
         dataset: what was written.
         format: in which.
         unannotated: number written instead of -1, or None.
-        groups: the splits in each folder.
-        counts: "images", "objects" and pixels "unannotated" of each folder.
+        counts: "images", "objects" and pixels "unannotated" of each split.
     """
     title = f"The dataset {dataset.name} as plain files ({format})"
     config = f", configuration {dataset.config}" if dataset.config else ""
@@ -31,17 +29,14 @@ def text(
         f"Written by `unet-zoo prepare`, unet-zoo {__version__}, from {dataset.name} "
         f"{dataset.version}{config}. {dataset.note}"
     ]
-    for name, group in groups.items():
-        line = f"{name}/ holds {counts[name]['images']} images"
+    for split, count in counts.items():
+        line = f"{split}/ holds {count['images']} images"
         if dataset.kind == "instances":
-            line += f" with {counts[name]['objects']} objects"
-        if len(group) > 1:
-            ways = [f"{dataset.size_of[split]} {split}" for split in group]
-            line += f": {', then '.join(ways)}"
+            line += f" with {count['objects']} objects"
         parts.append(f"{line}.")
     missing = any(count["unannotated"] for count in counts.values())
     parts += [_meaning(dataset, format), _of_unannotated(format, unannotated, missing)]
-    if format in ("png", "tiff"):
+    if format != "npy":
         target = "" if dataset.kind == "instances" else " --target semantic"
         parts.append(
             "To train on it, with FOLDER the folder of this file: "
@@ -62,22 +57,22 @@ def text(
 
 def _meaning(dataset: catalog.Dataset, format: str) -> str:
     others = (
-        " reference{0}, where there is one, holds the labels to measure against, "
-        "where they are not those for training; images without are not measured. "
-        "markers{0} holds one mark in every object."
+        " reference/ holds the labels to measure against where these are not those for "
+        "training; images without are not measured. markers/ holds one mark in every "
+        "object."
     )
     if format == "coco":
         each = "object" if dataset.kind == "instances" else "class and image"
         return (
             f"images/ holds the images, annotations.json one annotation per {each} in "
             "COCO's format, run-length encoded; `label` is its number in the dataset."
-            + others.format(".json")
+            + others
         )
     what = "object" if dataset.kind == "instances" else "class"
     return (
         "images/ holds the images in their own depth and channels, masks/ files of the "
         f"same names: 16-bit whole numbers, 0 for background, one number per {what}."
-        + others.format("/")
+        + others
     )
 
 
