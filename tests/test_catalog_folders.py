@@ -246,7 +246,7 @@ def test_an_image_without_its_mask(tmp_path):
 def test_a_mask_without_its_image(tmp_path):
     write_pairs(tmp_path, 3)
     (tmp_path / "images" / "t1.png").unlink()
-    refused(tmp_path, r"Masks in .* without an image: 1, t1\.png")
+    refused(tmp_path, r"The mask .*t1\.png has no image\. Add the image of that name")
 
 
 def test_an_image_with_two_masks(tmp_path):

@@ -1,7 +1,7 @@
 """Which datasets there are, and what is in them: one kind of example for all.
 
-A dataset is a folder in `unet_zoo/datasets` (a TFDS builder, found by listing) or a
-folder of the user's own images and masks.
+A dataset is a folder in `unet_zoo/datasets` (a TFDS builder, found by listing), one of
+anyone's TFDS datasets (`tfds:NAME`), or a user's own images and masks.
 """
 
 from __future__ import annotations
@@ -9,12 +9,12 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from unet_zoo.catalog import builders, folders
+from unet_zoo.catalog import builders, folders, others
 from unet_zoo.catalog.builders import DatasetInfo, info, names
-from unet_zoo.catalog.dataset import Dataset, Example
+from unet_zoo.catalog.dataset import Dataset, Example, Lazy
 from unet_zoo.errors import InputError, unknown
 
-__all__ = ["Dataset", "DatasetInfo", "Example", "info", "names", "open_dataset"]
+__all__ = ["Dataset", "DatasetInfo", "Example", "Lazy", "info", "names", "open_dataset"]
 
 
 def open_dataset(
@@ -25,7 +25,7 @@ def open_dataset(
     data_dir: str | os.PathLike[str] | None = None,
     validation: float = 0.12,
 ) -> Dataset:
-    """Open a dataset by its name, or a folder of images and masks by its path.
+    """Open a dataset by its name, or images and masks of one's own by their path.
 
     A name (`names()` lists them) is prepared once and then read from `data_dir`, by
     default the environment variable UNET_ZOO_DATA_DIR, else `~/.cache/unet_zoo/tfds`.
@@ -38,9 +38,18 @@ def open_dataset(
     - `images/` and `masks/`, masks named like their image or with `_mask` or `_masks`,
     - images and their `*_masks` side by side, as Cellpose has them,
     - sequences of the Cell Tracking Challenge: `01/`, `01_GT/SEG`, `01_ST/SEG`,
-    - `train/` and `test/`, each one of these.
-    Everything is read and checked at once; `examples("all")` gives every pair. A word
-    that is a name means that dataset: write `./hela` for a folder of that name.
+    - images with a file of COCO annotations, or that JSON file itself,
+    - `train/` and `test/`, perhaps `validation/`, each one of these,
+    - a CSV file with the columns image, mask and perhaps split.
+    Instead of a mask there may be outlines: ImageJ's ROIs (`a.zip`, `a_RoiSet.zip`,
+    `a.roi`) or QuPath's GeoJSON (`a.geojson`). The pages of a TIFF stack are examples
+    `a[0]`, `a[1]` and so on. Everything is read and checked at once, and read again
+    when asked for if it is larger than a gigabyte; `examples("all")` gives every pair.
+    A word that is a name means that dataset: write `./hela` for a folder of that name.
+
+    `tfds:NAME`, `tfds:NAME/CONFIG` is a dataset of TFDS or of anyone's builder that has
+    been imported, with an image and a segmentation in each example; the `note` says
+    which features were taken, `tfds:NAME?image=FEATURE&labels=FEATURE` which to take.
 
     `validation` is the part of the training examples to hold back: their last block,
     since neighbouring frames are alike, at least one of two, none where it is 0.
@@ -60,10 +69,16 @@ def open_dataset(
         return builders.open_builder(
             name_or_path, config, manual_dir, data_dir, validation
         )
+    if isinstance(name_or_path, str) and name_or_path.startswith(others.PREFIX):
+        if config is not None and not isinstance(config, str):
+            message = "`config` of a dataset of TFDS must be a name."
+            raise InputError(message)
+        name = name_or_path.removeprefix(others.PREFIX)
+        return others.open_other(name, config, manual_dir, data_dir, validation)
     path = Path(name_or_path).expanduser()
-    if path.is_dir():
+    if path.is_dir() or (path.is_file() and path.suffix.lower() in folders.SUFFIXES):
         if config is not None:
-            message = f"`config` chooses within a named dataset; {path} is a folder."
+            message = f"`config` chooses within a named dataset; {path} is not one."
             raise InputError(message)
         return folders.open_folder(path, validation)
     if path.exists():

@@ -88,8 +88,8 @@ def open_builder(
     """Prepare a named dataset where that has not been done, and open it."""
     root = _root(data_dir)
     manual = root / "manual" if manual_dir is None else Path(manual_dir).expanduser()
-    tfds = _tfds()
-    with _quietly(tfds):
+    tfds = load_tfds()
+    with quietly(tfds):
         cls = tfds.builder_cls(name)
         configs = [each.name for each in cls.BUILDER_CONFIGS]
         if isinstance(config, str) and config not in configs:
@@ -160,8 +160,8 @@ def _dataset(builder: Any, validation: float) -> Dataset:
 
 
 def _read(builder: Any, part: str, split: str) -> list[Example]:
-    tfds = _tfds()
-    with _quietly(tfds):
+    tfds = load_tfds()
+    with quietly(tfds):
         records = list(tfds.as_numpy(builder.as_dataset(split=part)))
     return [_example(record, f"{split}{n:03d}") for n, record in enumerate(records)]
 
@@ -242,14 +242,15 @@ def _strings(node: ast.AST) -> Iterator[str]:
             yield each.value
 
 
-def _tfds() -> ModuleType:
+def load_tfds() -> ModuleType:
+    """Return tensorflow_datasets, with our builders known to it."""
     # This package registers our builders, and imports keras before tensorflow.
     importlib.import_module("unet_zoo.datasets")
     return importlib.import_module("tensorflow_datasets")
 
 
 @contextlib.contextmanager
-def _quietly(tfds: ModuleType) -> Iterator[None]:
+def quietly(tfds: ModuleType) -> Iterator[None]:
     """Keep what TFDS prints and logs off the terminal; the command line has its own."""
     tqdm_utils = tfds.core.utils.tqdm_utils
     logger = logging.getLogger("absl")

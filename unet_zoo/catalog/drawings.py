@@ -1,0 +1,291 @@
+"""Files of outlines: ImageJ's ROIs, QuPath's GeoJSON and COCO's JSON."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import zipfile
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from unet_zoo.catalog import outlines
+from unet_zoo.catalog.outlines import Outline
+from unet_zoo.catalog.problems import Problem
+
+# Beside NAME.tif or in masks/: NAME.zip and NAME_RoiSet.zip as Fiji's ROI Manager has
+# them, NAME_rois.zip as Cellpose does, NAME.geojson as QuPath does.
+ENDINGS = ("", "_RoiSet", "_rois")
+SUFFIXES = (".zip", ".roi", ".geojson")
+_POINTS_OF_OVAL = 360
+
+
+def read(path: Path) -> tuple[list[Outline], Counter[str]]:
+    """Return the outlines in a file, and what was left out of it."""
+    return _geojson(path) if path.suffix.lower() == ".geojson" else _rois(path)
+
+
+# === ImageJ ===
+
+
+def _rois(path: Path) -> tuple[list[Outline], Counter[str]]:
+    try:
+        import roifile
+    except ImportError as error:
+        message = f"{path} needs the package 'roifile' to be read."
+        way_out = "Install it with: pip install 'unet-zoo[imagej]'"
+        raise Problem(path, message, way_out) from error
+    try:
+        if path.suffix.lower() == ".zip":
+            with zipfile.ZipFile(path) as archive:
+                names = [each for each in archive.namelist() if each.endswith(".roi")]
+                found = [roifile.ImagejRoi.frombytes(archive.read(n)) for n in names]
+        else:
+            found = [roifile.ImagejRoi.frombytes(path.read_bytes())]
+    except Exception as error:  # a broken file lets the decoder raise anything
+        message = f"{path} is damaged or holds no ROIs of ImageJ ({error})."
+        way_out = "Save it anew: ROI Manager > More > Save."
+        raise Problem(path, message, way_out) from error
+    if not found:
+        message = f"{path} holds no ROIs of ImageJ (files that end in .roi)."
+        way_out = "Save them with ROI Manager > More > Save, or take the file away."
+        raise Problem(path, message, way_out)
+    result, told = [], Counter[str]()
+    for roi in found:
+        rings = _rings(roi, roifile.ROI_TYPE)
+        if not rings:
+            told[outlines.FLAT] += 1
+            continue
+        page = max(roi.position, roi.t_position, roi.z_position) - 1
+        result.append(Outline([rings], page=page if page >= 0 else None))
+    return result, told
+
+
+def _rings(roi: Any, kinds: Any) -> list[np.ndarray]:
+    """Return the rings of a ROI, none where it has no area."""
+    if roi.multi_coordinates is not None:
+        return [np.asarray(ring, float) for ring in roi.coordinates(multi=True)]
+    if roi.roitype in (kinds.RECT, kinds.OVAL):
+        x, y = float(roi.left), float(roi.top)
+        width, height = roi.right - x, roi.bottom - y
+        if roi.subpixelrect:
+            x, y, width, height = roi.xd, roi.yd, roi.widthd, roi.heightd
+        if roi.roitype == kinds.RECT:
+            corners = [(x, y), (x + width, y), (x + width, y + height), (x, y + height)]
+            return [np.array(corners, float)]
+        turn = np.linspace(0, 2 * np.pi, _POINTS_OF_OVAL, endpoint=False)
+        round_ = np.stack([1 + np.cos(turn), 1 + np.sin(turn)], axis=-1) / 2
+        return [round_ * (width, height) + (x, y)]
+    if roi.roitype in (kinds.POLYGON, kinds.FREEHAND, kinds.TRACED):
+        ring = np.asarray(roi.coordinates(), float)
+        return [ring] if len(ring) > 2 else []
+    return []
+
+
+# === QuPath ===
+
+
+def _geojson(path: Path) -> tuple[list[Outline], Counter[str]]:
+    content = _json(path)
+    if isinstance(content, dict):
+        content = content.get("features", [content])
+    features = [each for each in content if isinstance(each, dict)]
+    if not features or any(each.get("type") != "Feature" for each in features):
+        message = f"{path} holds no features of GeoJSON."
+        way_out = "In QuPath: File > Export objects as GeoJSON."
+        raise Problem(path, message, way_out)
+    result, told = [], Counter[str]()
+    for number, feature in enumerate(features, start=1):
+        geometry = feature.get("geometry") or {}
+        try:
+            polygons = _polygons(geometry)
+        except (TypeError, ValueError, KeyError) as error:
+            message = f"The geometry of feature {number} in {path} cannot be read."
+            way_out = "Export the objects anew from QuPath, or take the feature out."
+            raise Problem(path, message, way_out) from error
+        if not polygons:
+            told[outlines.FLAT] += 1
+            continue
+        plane = geometry.get("plane") or {}
+        page = max(int(plane.get("z", 0)), int(plane.get("t", 0)))
+        result.append(
+            Outline(polygons, role=_role(class_of(feature)), page=page or None)
+        )
+    return result, told
+
+
+def class_of(feature: Mapping[str, Any]) -> str:
+    """Return the name of a feature's class, "" without one.
+
+    >>> class_of({"properties": {"classification": {"name": "Tumor"}}})
+    'Tumor'
+    """
+    properties = feature.get("properties") or {}
+    kind = properties.get("classification") or {}
+    name = kind.get("name") if isinstance(kind, dict) else kind
+    return name if isinstance(name, str) else ""
+
+
+def _role(name: str) -> str:
+    """Return what a class stands for: to QuPath two names mean more than a class."""
+    return {"Ignore*": "ignore", "Region*": "region"}.get(name, "object")
+
+
+def _polygons(geometry: Mapping[str, Any]) -> list[list[np.ndarray]]:
+    coordinates = geometry.get("coordinates")
+    match geometry.get("type"):
+        case "Polygon":
+            polygons = [coordinates]
+        case "MultiPolygon":
+            polygons = list(coordinates or [])
+        case _:
+            return []
+    rings = [[np.array(r, float)[:, :2] for r in each] for each in polygons if each]
+    if any(not np.isfinite(ring).all() for each in rings for ring in each):
+        message = "a coordinate is not finite"
+        raise ValueError(message)
+    return rings
+
+
+# === COCO ===
+
+
+@dataclasses.dataclass(frozen=True)
+class Pictured:
+    """What a COCO file says about one image."""
+
+    file: Path
+    name: str
+    shape: tuple[int, int] | None
+    annotations: Sequence[Mapping[str, Any]]
+
+    def read(self) -> tuple[list[Outline], Counter[str]]:
+        """Return the outlines of the image; crowds are not annotated (-1)."""
+        result, told = [], Counter[str]()
+        for each in self.annotations:
+            outline = self._outline(each)
+            if outline is None:
+                told[outlines.FLAT] += 1
+            else:
+                result.append(outline)
+        return result, told
+
+    def _outline(self, annotation: Mapping[str, Any]) -> Outline | None:
+        drawn = annotation.get("segmentation")
+        role = "ignore" if annotation.get("iscrowd") else "object"
+        try:
+            if isinstance(drawn, dict):
+                return Outline(bitmap=bitmap(drawn), role=role)
+            rings = [np.array(each, float).reshape(-1, 2) for each in drawn or []]
+        except (KeyError, TypeError, ValueError) as error:
+            which = annotation.get("id", "without id")
+            message = (
+                f"The segmentation of annotation {which} in {self.file} cannot be read"
+                f" ({error})."
+            )
+            way_out = "Export the file anew, or take the annotation out."
+            raise Problem(self.file, message, way_out) from error
+        # Several polygons are the visible parts of one object.
+        rings = [ring for ring in rings if len(ring) > 2]
+        return Outline([[ring] for ring in rings], role=role) if rings else None
+
+
+def is_coco(path: Path) -> bool:
+    """Return whether a JSON file has images and annotations as COCO's files have."""
+    try:
+        content = _json(path)
+    except Problem:
+        return False
+    return isinstance(content, dict) and {"images", "annotations"} <= content.keys()
+
+
+def coco(path: Path) -> tuple[list[Pictured], int]:
+    """Return the images that a COCO file names, and the number of its classes."""
+    content = _json(path)
+    if not isinstance(content, dict) or not {"images", "annotations"} <= content.keys():
+        message = f"{path} has no `images` and `annotations`; it is not COCO's JSON."
+        raise Problem(path, message, "Give a COCO file of object segmentation.")
+    of_image: dict[Any, list[Any]] = {}
+    try:
+        for each in content["images"]:
+            of_image[each["id"]] = []
+        for each in content["annotations"]:
+            of_image[each["image_id"]].append(each)
+        found = [
+            Pictured(path, str(each["file_name"]), _size(each), of_image[each["id"]])
+            for each in content["images"]
+        ]
+    except (KeyError, TypeError) as error:
+        message = (
+            f"{path} is not whole: {error} is missing, in an image or annotation or"
+            " as the image that an annotation belongs to."
+        )
+        raise Problem(path, message, "Export it anew.") from error
+    if not found:
+        message = f"{path} names no images."
+        raise Problem(path, message, "Export it anew with its images.")
+    classes = {each.get("category_id") for each in content["annotations"]}
+    return found, len(classes)
+
+
+def _size(image: Mapping[str, Any]) -> tuple[int, int] | None:
+    height, width = image.get("height"), image.get("width")
+    return (int(height), int(width)) if height and width else None
+
+
+def bitmap(encoded: Mapping[str, Any]) -> np.ndarray:
+    """Return the bool (Y, X) mask of COCO's run lengths, as a text or as numbers.
+
+    Runs of 0 and of 1 in turn, down the columns.
+
+    >>> bitmap({"size": [2, 3], "counts": [1, 2, 3]}).astype(int).tolist()
+    [[0, 1, 0], [1, 0, 0]]
+    """
+    height, width = encoded["size"]
+    counts = encoded["counts"]
+    runs = list(_runs(counts)) if isinstance(counts, str) else list(counts)
+    if min(runs, default=0) < 0 or sum(runs) != height * width:
+        message = f"its runs make {sum(runs)} pixels, its size {height} x {width}"
+        raise ValueError(message)
+    values = np.arange(len(runs)) % 2 == 1
+    return np.repeat(values, runs).reshape((height, width), order="F")
+
+
+def _runs(text: str) -> Iterator[int]:
+    """Yield the numbers of COCO's compressed run lengths.
+
+    Five bits a character above "0", the sixth says that more follow; from the fourth
+    number on, the difference to the last but one.
+    """
+    before: list[int] = []
+    number = shift = 0
+    for character in text:
+        bits = ord(character) - 48
+        number |= (bits & 31) << shift
+        shift += 5
+        if bits & 32:
+            continue
+        if bits & 16:
+            number -= 1 << shift
+        if len(before) > 2:
+            number += before[-2]
+        before.append(number)
+        yield number
+        number = shift = 0
+    if shift:
+        message = "its compressed runs end in the middle of a number"
+        raise ValueError(message)
+
+
+def _json(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text(encoding="utf-8-sig"))
+    except OSError as error:
+        message = f"Cannot read {path}: {(error.strerror or str(error)).lower()}."
+        raise Problem(path, message) from error
+    except ValueError as error:
+        message = f"{path} is not JSON: {error}."
+        raise Problem(path, message, "Export it anew; it may be cut off.") from error

@@ -1,0 +1,245 @@
+"""One pair of files read and checked: images with the labels of their objects."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from unet_zoo import images
+from unet_zoo.catalog import outlines
+from unet_zoo.catalog.outlines import Outline
+from unet_zoo.catalog.problems import Problem, problem_of
+from unet_zoo.errors import InputError
+
+Drawn = Callable[[], tuple[list[Outline], Counter[str]]]
+
+
+@dataclasses.dataclass(frozen=True)
+class Pair:
+    """An image file and the file that says where its objects are.
+
+    `drawn` gives the outlines where `mask` is not an image; `shape` (Y, X) is the
+    image's size as the file of outlines has it.
+    """
+
+    name: str
+    image: Path
+    mask: Path
+    drawn: Drawn | None = None
+    shape: tuple[int, int] | None = None
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Page:
+    """One image (Y, X, C) with its mask int32 (Y, X), as the files have them.
+
+    `drawn` is true where the mask was made of outlines, which are objects always;
+    `told` counts what happened to them.
+    """
+
+    name: str
+    image: np.ndarray
+    mask: np.ndarray
+    drawn: bool
+    told: Counter[str]
+
+
+def read(pair: Pair) -> list[Page]:
+    """Return the pages of a pair: one, or as many as a stack has.
+
+    Raises `Problem` at the first thing that is wrong.
+    """
+    stack = read_image(pair.image)
+    names = [pair.name]
+    if len(stack) > 1:
+        names = [f"{pair.name}[{number}]" for number in range(len(stack))]
+    if pair.drawn is not None:
+        return _drawn(pair, pair.drawn, stack, names)
+    masks = read_mask(pair.mask)
+    if len(masks) != len(stack):
+        what = (
+            f"The image {pair.image} has {len(stack)} pages, its mask {pair.mask} has"
+            f" {len(masks)}."
+        )
+        raise Problem(pair.mask, what, "Every page needs its mask.")
+    _equal(pair, stack.shape[1:3], masks.shape[1:])
+    return [
+        Page(name, image, mask, False, Counter())
+        for name, image, mask in zip(names, stack, masks, strict=True)
+    ]
+
+
+def _drawn(pair: Pair, drawn: Drawn, stack: np.ndarray, names: list[str]) -> list[Page]:
+    found, left_out = drawn()
+    shape = stack.shape[1:3]
+    if pair.shape is not None:
+        _equal(pair, shape, pair.shape)
+    for each in found:
+        if each.bitmap is not None:
+            _equal(pair, shape, each.bitmap.shape)
+    last = max((each.page or 0 for each in found), default=0)
+    if len(stack) > 1 and last >= len(stack):
+        what = (
+            f"{pair.mask} has outlines on page {last + 1}; the image {pair.image} has"
+            f" {len(stack)} pages."
+        )
+        raise Problem(pair.mask, what, "Give the image that they were drawn on.")
+    pages = []
+    for number, (name, image) in enumerate(zip(names, stack, strict=True)):
+        # ROIs of a single image may still carry the slice of the stack it was.
+        here = [e for e in found if len(stack) == 1 or e.page in (None, number)]
+        labels, told = outlines.draw(here, shape)
+        pages.append(Page(name, image, labels, True, told + left_out))
+        left_out = Counter()
+    return pages
+
+
+def _equal(pair: Pair, image: tuple[int, ...], mask: tuple[int, ...]) -> None:
+    if image == mask:
+        return
+    what = (
+        f"The image {pair.name} is {image[0]} x {image[1]} pixels, its mask"
+        f" {pair.mask} is {mask[0]} x {mask[1]}."
+    )
+    raise Problem(pair.mask, what, "They must be equal.")
+
+
+def read_image(path: Path) -> np.ndarray:
+    """Return an image file as (T, Y, X, C)."""
+    try:
+        image = images.read(path)
+    except InputError as error:
+        raise problem_of(path, error) from error
+    wrong = 0 if image.dtype.kind != "f" else np.count_nonzero(~np.isfinite(image))
+    if wrong:
+        what = f"The image {path} has {wrong} values that are NaN or infinite."
+        raise Problem(path, what, "Replace them, for instance with numpy.nan_to_num.")
+    return image
+
+
+def read_mask(path: Path) -> np.ndarray:
+    """Return a mask file as int32 (T, Y, X)."""
+    if path.suffix.lower() in (".jpg", ".jpeg"):
+        what = (
+            f"The mask {path} is a JPEG, which does not keep the values of its pixels."
+        )
+        raise Problem(path, what, "Save masks as PNG or TIFF.")
+    try:
+        mask = images.read(path, indices=True)
+    except InputError as error:
+        raise problem_of(path, error) from error
+    if mask.shape[-1] != 1:
+        what = (
+            f"The mask {path} has {mask.shape[-1]} channels (a colour picture?); one is"
+            " expected."
+        )
+        way_out = (
+            "Save the ids of the objects, 0 for background, as one channel of whole"
+            " numbers."
+        )
+        raise Problem(path, what, way_out)
+    if mask.dtype.kind not in "ui":
+        what = f"The mask {path} holds {mask.dtype}; whole numbers are expected."
+        way_out = "Save the ids of the objects as 8- or 16-bit integers."
+        raise Problem(path, what, way_out)
+    low, high = int(mask.min()), int(mask.max())
+    if low < -1 or high > np.iinfo("int32").max:
+        what = (
+            f"The mask {path} holds values from {low} to {high}; -1 (not annotated) to"
+            f" {np.iinfo('int32').max} are possible."
+        )
+        raise Problem(path, what)
+    return mask[..., 0].astype("int32")
+
+
+class Meaning:
+    """What masks mean, which shows only in all of them together."""
+
+    def __init__(self, path: Path) -> None:
+        self.path, self.pages, self.stacks = path, 0, 0
+        self.values: set[int] = set()
+        self.drawn = 0
+        self.told: Counter[str] = Counter()
+        self._channels: dict[int, tuple[Path, str]] = {}
+
+    def add(self, pair: Pair, pages: list[Page]) -> None:
+        """Take the pages of one pair into account."""
+        self.stacks += len(pages) > 1
+        for page in pages:
+            self.pages += 1
+            self.drawn += page.drawn
+            self.told += page.told
+            self.values.update(np.unique(page.mask).tolist())
+            channels = page.image.shape[-1]
+            self._channels.setdefault(channels, (pair.image, page.name))
+
+    @property
+    def binary(self) -> bool:
+        """Return whether masks hold one value beside 0, and regions are the objects."""
+        return not self.drawn and sum(value > 0 for value in self.values) == 1
+
+    def problems(self) -> list[Problem]:
+        """Return what is wrong with all masks or images together."""
+        found = []
+        if len(self.values) == 1 and not self.drawn:
+            what = (
+                f"All masks in {self.path} hold the value {min(self.values)} and"
+                " nothing else."
+            )
+            way_out = "Background must be 0, objects 1 and more."
+            found.append(Problem(self.path, what, way_out))
+        elif self.drawn and not any(value > 0 for value in self.values):
+            what = f"No image of {self.path} has an object."
+            found.append(Problem(self.path, what, "Draw the objects of some at least."))
+        if len(self._channels) > 1:
+            counts = ", ".join(
+                f"{name} has {count}" for count, (_, name) in self._channels.items()
+            )
+            what = f"All images must have the same number of channels; {counts}."
+            file = list(self._channels.values())[1][0]
+            way_out = "Convert them to one kind, grey or colour."
+            found.append(Problem(file, what, way_out))
+        return found
+
+    def labels(self, page: Page) -> np.ndarray:
+        """Return the labels of a page, int32 (Y, X)."""
+        return _components(page.mask) if self.binary else page.mask
+
+    @property
+    def kind(self) -> str:
+        """Return "binary", "outlines", or "instances": one id per object."""
+        if self.binary:
+            return "binary"
+        return "outlines" if self.drawn == self.pages else "instances"
+
+    def note(self) -> str:
+        """Return the sentence that says what was understood."""
+        what = "masks hold one id per object (instances)"
+        if self.binary:
+            value = max(self.values)
+            what = (
+                f"masks hold 0 and {value} only: each connected region is taken as an"
+                " object"
+            )
+        elif self.drawn == self.pages:
+            what = "each outline is an object (instances)"
+        elif self.drawn:
+            what += f", {self.drawn} are drawn from outlines"
+        if -1 in self.values:
+            what += "; -1 is not annotated"
+        if self.stacks:
+            what += f"; each page of {self.stacks} stacks is an example"
+        what += "".join(f"; {count} {each}" for each, count in self.told.items())
+        return f"{self.pages} pairs; {what}."
+
+
+def _components(mask: np.ndarray) -> np.ndarray:
+    import skimage.measure
+
+    # Neighbours by edge only: a diagonal line of background separates two objects.
+    objects = skimage.measure.label(mask > 0, connectivity=1).astype("int32")
+    return np.where(mask < 0, mask, objects)

@@ -1,0 +1,287 @@
+"""Which files belong together in a user's own data, and which have no partner."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from unet_zoo import images
+from unet_zoo.catalog import challenge, drawings
+from unet_zoo.catalog.masks import Pair
+from unet_zoo.catalog.problems import Problem, problem_of
+from unet_zoo.errors import InputError
+
+LAYOUTS = (
+    "Expected images/ and masks/ with files of the same names, or images and their"
+    " *_masks side by side, or 01/ with 01_GT/SEG or 01_ST/SEG; all of them also within"
+    " train/ and test/."
+)
+# What folders and CSV columns call the splits.
+SPLITS: Mapping[str, tuple[str, ...]] = {
+    "train": ("train", "training"),
+    "validation": ("validation", "val", "valid"),
+    "test": ("test", "testing"),
+}
+
+
+@dataclasses.dataclass
+class Survey:
+    """What was found at a path: pairs of files by split, and everything amiss."""
+
+    path: Path
+    pairs: dict[str, list[Pair]] = dataclasses.field(default_factory=dict)
+    problems: list[Problem] = dataclasses.field(default_factory=list)
+    remarks: list[str] = dataclasses.field(default_factory=list)
+
+
+def in_folder(folder: Path) -> Survey:
+    """Return the pairs in a folder, read from nothing but the names of the files."""
+    survey = Survey(folder)
+    for split, place in places(folder, survey.problems).items():
+        survey.pairs[split] = _pairs(place, survey)
+    return survey
+
+
+def in_coco(path: Path) -> Survey:
+    """Return the pairs that a COCO file names."""
+    survey = Survey(path)
+    survey.pairs["train"] = _coco(path, survey)
+    return survey
+
+
+def places(folder: Path, problems: list[Problem]) -> dict[str, Path]:
+    """Return the folder of each split."""
+    found: dict[str, Path] = {}
+    for split, words in SPLITS.items():
+        there = [folder / word for word in words if (folder / word).is_dir()]
+        if len(there) > 1:
+            names = " and ".join(each.name for each in there)
+            what = f"{folder} has {names}, which mean the same."
+            problems.append(Problem(there[1], what, "Join them."))
+        if there:
+            found[split] = there[0]
+    if "train" in found and _has_pairs(folder):
+        what = f"{folder} has pairs of its own beside those in train/:"
+        way_out = "move them there, or train/ out of it."
+        problems.append(Problem(folder, what, way_out))
+    elif "train" not in found and (_has_pairs(folder) or not found):
+        found = {"train": folder, **found}
+    return found
+
+
+def _has_pairs(folder: Path) -> bool:
+    subfolders = (folder / "images", folder / "masks")
+    return bool(
+        challenge.sequences(folder)
+        or any(each.is_dir() for each in subfolders)
+        or any(each.suffix.lower() in images.SUFFIXES for each in folder.iterdir())
+        or _coco_files(folder)
+    )
+
+
+def _pairs(folder: Path, survey: Survey) -> list[Pair]:
+    """Return the image and the mask files that belong together, in natural order."""
+    image_folder, mask_folder = folder / "images", folder / "masks"
+    described = [] if mask_folder.is_dir() else _coco_files(folder)
+    if len(described) > 1:
+        names = ", ".join(each.name for each in described)
+        what = f"{folder} has several files of COCO annotations: {names}."
+        way_out = "Give the one to use instead of the folder."
+        survey.problems.append(Problem(described[1], what, way_out))
+        return []
+    if described:
+        return _coco(described[0], survey)
+    apart = image_folder.is_dir() or mask_folder.is_dir()
+    if apart:
+        for here, missing in (
+            (image_folder, mask_folder),
+            (mask_folder, image_folder),
+        ):
+            if not missing.is_dir():
+                what = f"{here} is there but {missing} is not."
+                survey.problems.append(Problem(missing, what, LAYOUTS))
+                return []
+        pictures, masks = _listed(image_folder), _listed(mask_folder)
+        drawn = _drawn(mask_folder)
+        for place, files in ((image_folder, pictures), (mask_folder, masks + drawn)):
+            if not files:
+                survey.problems.append(_nothing(place))
+        if not pictures or not masks + drawn:
+            return []
+    else:
+        files, drawn = _listed(folder), _drawn(folder)
+        masks = [each for each in files if stem(each).endswith(images.MASK_SUFFIXES)]
+        pictures = [file for file in files if file not in set(masks)]
+        if not files:
+            what = f"{folder} has no pairs of images and masks."
+            survey.problems.append(Problem(folder, what, LAYOUTS))
+            return []
+        if not (masks or drawn) or not pictures:
+            have = "images but no masks" if pictures else "masks but no images"
+            what, way_out = f"{folder} has {have}.", LAYOUTS
+            pickles = sorted(folder.glob("*_seg.npy"))
+            if pictures and pickles:
+                way_out = seg_npy(pickles[0])
+            survey.problems.append(Problem((pickles or [folder])[0], what, way_out))
+            return []
+    return _matched(pictures, masks, drawn, survey, same_name=apart)
+
+
+def _matched(
+    pictures: list[Path],
+    masks: list[Path],
+    drawn: list[Path],
+    survey: Survey,
+    *,
+    same_name: bool,
+) -> list[Pair]:
+    left: dict[str, Path] = {}
+    for mask in masks:
+        if stem(mask) in left:
+            what = (
+                f"{left[stem(mask)].name} and {mask.name} are masks of the same name."
+            )
+            way_out = f"Remove one from {mask.parent}."
+            survey.problems.append(Problem(mask, what, way_out))
+        left[stem(mask)] = mask
+    left |= {each.name: each for each in drawn}  # with suffix: no mask has such a key
+    where = (masks + drawn)[0].parent
+    pairs = []
+    for picture in pictures:
+        name = stem(picture)
+        # Cellpose names an image 001_img and its mask 001_masks.
+        bases = [name, name.removesuffix("_img")]
+        expected = [name] if same_name else []
+        expected += [base + suffix for base in bases for suffix in images.MASK_SUFFIXES]
+        outlined = [
+            base + ending + suffix
+            for base in bases
+            for ending in drawings.ENDINGS
+            for suffix in drawings.SUFFIXES
+        ]
+        keys = dict.fromkeys(expected + outlined)
+        found = [left.pop(key) for key in keys if key in left]
+        if len(found) == 1:
+            pairs.append(pair_of(name, picture, found[0]))
+            continue
+        has = " and ".join(mask.name for mask in found)
+        has = f"has two masks, {has}" if found else "has no mask"
+        way_out = (
+            f"Expected one in {where}, named {expected[0]} or {name}_masks with the"
+            " suffix of an image (PNG, TIFF). Add it, or take the image away; an image"
+            " without objects has a mask that is 0 throughout."
+        )
+        pickles = [picture.parent / f"{base}_seg.npy" for base in bases]
+        pickles = [each for each in pickles if each.exists()]
+        if pickles and not found:
+            way_out = seg_npy(pickles[0])
+        what = f"The image {picture} {has}."
+        survey.problems.append(Problem(picture, what, way_out))
+    for mask in left.values():
+        # Beside the images, archives of other things may lie as well.
+        other = mask.suffix == ".zip" and not mask.stem.endswith(drawings.ENDINGS[1:])
+        if same_name or not other:
+            what = f"The mask {mask} has no image."
+            way_out = "Add the image of that name, or take the mask away."
+            survey.problems.append(Problem(mask, what, way_out))
+    return pairs
+
+
+def pair_of(name: str, image: Path, mask: Path) -> Pair:
+    """Return the pair of two files, whatever kind of file the mask is."""
+    if mask.suffix.lower() in drawings.SUFFIXES:
+        return Pair(name, image, mask, functools.partial(drawings.read, mask))
+    return Pair(name, image, mask)
+
+
+def seg_npy(file: Path) -> str:
+    """Return what to do about a file that Cellpose wrote for itself."""
+    return (
+        f"{file} is Cellpose's own format, a pickle, which can run any program while"
+        " it is read, so it is not read. In Cellpose: File > Save masks as PNG/tif; or"
+        " run cellpose with --save_png or --save_tif: that writes *_cp_masks, which"
+        " are understood."
+    )
+
+
+def stem(path: Path) -> str:
+    """Return the name without its suffix, or its two suffixes if it is an OME-TIFF.
+
+    >>> stem(Path("a.b.tif")), stem(Path("a.ome.tif"))
+    ('a.b', 'a')
+    """
+    return path.stem.removesuffix(".ome")
+
+
+def _listed(folder: Path) -> list[Path]:
+    try:
+        return images.find(folder, masks=True)
+    except InputError:  # nothing in it, which is told in other words here
+        return []
+
+
+def _drawn(folder: Path) -> list[Path]:
+    return sorted(
+        each
+        for each in folder.iterdir()
+        if each.suffix.lower() in drawings.SUFFIXES and each.name[0] != "."
+    )
+
+
+def _nothing(folder: Path) -> Problem:
+    try:
+        images.find(folder, masks=True)
+    except InputError as error:
+        return problem_of(folder, error)
+    return Problem(folder, f"There are no images in {folder}.")
+
+
+# === COCO ===
+
+
+def _coco_files(folder: Path) -> list[Path]:
+    candidates: Iterable[Path] = [
+        *folder.glob("*.json"),
+        *(folder / "annotations").glob("*.json"),
+    ]
+    return sorted(
+        each for each in candidates if each.name[0] != "." and drawings.is_coco(each)
+    )
+
+
+def _coco(path: Path, survey: Survey) -> list[Pair]:
+    try:
+        pictured, classes = drawings.coco(path)
+    except Problem as problem:
+        survey.problems.append(problem)
+        return []
+    base = path.parent
+    homes = [base, base / "images", base.parent, base.parent / "images"]
+    pairs: list[Pair] = []
+    names: set[str] = set()
+    for each in pictured:
+        tried = [home / each.name for home in homes]
+        tried += [home / Path(each.name).name for home in homes]
+        found = next((file for file in tried if file.is_file()), None)
+        if found is None:
+            what = f"{path} names the image {each.name}, which is not there."
+            way_out = f"Put it into {homes[0]} or {homes[1]}, or take it out."
+            survey.problems.append(Problem(tried[0], what, way_out))
+            continue
+        if each.name in names:
+            what = f"{path} names the image {each.name} twice."
+            survey.problems.append(Problem(found, what, "Take one of them out."))
+            continue
+        names.add(each.name)
+        pairs.append(Pair(stem(found), found, path, each.read, each.shape))
+    empty = sum(not each.annotations for each in pictured)
+    if empty:
+        survey.remarks.append(
+            f"{empty} of its {len(pictured)} images have no annotation and are taken"
+            " to hold no object"
+        )
+    if classes > 1:
+        survey.remarks.append(f"its {classes} classes are not told apart")
+    return pairs
