@@ -13,6 +13,8 @@ INFO = {
     "title": "Half-UNet",
     "paper": "https://doi.org/10.3389/fninf.2022.911679",
     "year": 2022,
+    # As many on every level: 16 would be a network of 15,000 parameters.
+    "recipe": {"filters": 64},
 }
 
 
@@ -117,12 +119,10 @@ def half_unet(
         if not ghost:
             return convolve(x, filters, stage, number)
         half = convolve(x, filters // 2, stage, number)
-        # He's initialiser for 9 inputs: by name it would count those of all channels.
-        initializer = keras.initializers.VarianceScaling(2.0 * half.shape[-1])
         other = keras.layers.DepthwiseConv2D(
             3,
             padding="same",
-            depthwise_initializer=initializer,
+            depthwise_initializer=_blocks.depthwise_initializer(2.0),
             name=f"{stage}_ghost{number}",
         )(half)
         other = activate(other, stage, f"{number}_ghost")

@@ -130,7 +130,7 @@ def mednext(
             kernel,
             strides,
             padding="valid" if strides > 1 else "same",
-            depthwise_initializer=_blocks.INITIALIZER,
+            depthwise_initializer=_blocks.depthwise_initializer(1.0),
             name=f"{name}_depthwise",
         )(x)
         if normalization is not None:

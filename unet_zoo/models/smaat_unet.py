@@ -95,9 +95,8 @@ def smaat_unet(
             3,
             padding="same",
             depth_multiplier=kernels_per_channel,
-            # Keeps the variance; by name, Keras would count all channels as its input.
-            depthwise_initializer=keras.initializers.VarianceScaling(
-                kernels_per_channel, "fan_out"
+            depthwise_initializer=_blocks.depthwise_initializer(
+                1.0, kernels_per_channel
             ),
             name=f"{name}_depthwise",
         )(x)

@@ -181,8 +181,7 @@ def _shifted_block(
     x = keras.layers.DepthwiseConv2D(
         3,
         padding="same",
-        # Depthwise, each kernel has 9 inputs; by its name Keras would count more.
-        depthwise_initializer=keras.initializers.VarianceScaling(2, "fan_out"),
+        depthwise_initializer=_blocks.depthwise_initializer(2.0),
         name=f"{stage}_depthwise",
     )(dense(x, 1))
     x = drop(keras.layers.Activation("gelu", name=f"{stage}_gelu")(x), 1)
