@@ -260,7 +260,8 @@ def named(name: str, model: str = "unet") -> Recipe:
     # What the variant understands; the rest is left to its defaults.
     accepted = registry.arguments(model)
     kept = {k: v for k, v in recipe.model_arguments.items() if k in accepted}
-    return recipe.replace(model=model, model_arguments=kept)
+    suited = dict(registry.info(model).recipe) if name == "default" else {}
+    return recipe.replace(model=model, model_arguments=kept | suited)
 
 
 RECIPES: Mapping[str, Recipe] = types.MappingProxyType(

@@ -12,7 +12,7 @@ import difflib
 import importlib
 import inspect
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +35,8 @@ class ModelInfo:
         summary: first line of the function's docstring.
         ranks: how many spatial axes its images may have.
         free_sizes: height and width may be None: one network takes any size.
+        recipe: arguments that it is trained with unless a user says otherwise, where
+            those of the default recipe (16 filters, depth 4) do not suit it.
     """
 
     name: str
@@ -44,6 +46,7 @@ class ModelInfo:
     summary: str
     ranks: tuple[int, ...] = (2,)
     free_sizes: bool = True
+    recipe: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
 
 def names() -> list[str]:
@@ -62,7 +65,7 @@ def info(name: str) -> ModelInfo:
     Raises `InputError` for an unknown name, near matches named, and for a file that
     does not hold exactly one function of its name with a docstring, and `INFO`, a
     literal dictionary of `title`, `paper` and `year`, and where they differ from
-    what most have, `ranks` (2,) and `free_sizes` True.
+    what most have, `ranks` (2,), `free_sizes` True and `recipe` {}.
 
     >>> info("unet").year
     2015
@@ -263,7 +266,7 @@ def _only_function(body: list[ast.stmt], file: Path) -> ast.FunctionDef:
 
 def _facts(body: list[ast.stmt], file: Path) -> dict[str, Any]:
     needed = {"title": str, "paper": str, "year": int}
-    accepted = needed | {"ranks": tuple, "free_sizes": bool}
+    accepted = needed | {"ranks": tuple, "free_sizes": bool, "recipe": dict}
     for node in body:
         if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "INFO":
             try:
@@ -279,7 +282,7 @@ def _facts(body: list[ast.stmt], file: Path) -> dict[str, Any]:
             break
     message = (
         f"{_shown(file)} must define INFO, a literal dictionary of `title` (text), "
-        "`paper` (text) and `year` (whole number), and if need be `ranks` (tuple) and "
-        "`free_sizes` (True or False)."
+        "`paper` (text) and `year` (whole number), and if need be `ranks` (tuple), "
+        "`free_sizes` (True or False) and `recipe` (dictionary of arguments)."
     )
     raise errors.InputError(message)

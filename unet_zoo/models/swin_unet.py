@@ -15,6 +15,8 @@ INFO = {
     "title": "Swin-Unet",
     "paper": "https://arxiv.org/abs/2105.05537",
     "year": 2021,
+    # Divided by the three heads; windows of 4, so that 256 pixels fit at depth 4.
+    "recipe": {"filters": 24, "window": 4},
 }
 
 INITIALIZER = keras.initializers.TruncatedNormal(stddev=0.02)
