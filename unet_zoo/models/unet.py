@@ -29,6 +29,7 @@ def unet(
     padding: str = "valid",
     dropout_at: str = "bottom",
     spatial_dropout: bool = False,
+    max_filters: int | None = None,
 ) -> keras.Model:
     """Build the U-Net: contract, expand, and join what was seen on the way down.
 
@@ -52,6 +53,8 @@ def unet(
             of the contracting path, ahead of both pooling and skip, as the paper's
             release does; "encoder", "decoder" and "all" end each of their levels.
         spatial_dropout: Drop whole channels instead of single values.
+        max_filters: Most filters of a level, so that a deep network of many filters
+            stays small. Default None: no limit, as in the paper.
 
     Input shape:
         `(batch, height, width, channels)`.
@@ -89,11 +92,16 @@ def unet(
     )
     rank = len(shape) - 1
     _blocks.check_word("padding", padding, ("same", "valid"))
+    if max_filters is not None:
+        _blocks.check_count("max_filters", max_filters)
     if padding == "same":
         _blocks.check_halving(shape, depth)
     else:
         _check_valid(shape, depth)
     dropping = _blocks.dropout_stages(dropout_at, depth) if dropout else set()
+    widths = [filters * 2**level for level in range(depth + 1)]
+    if max_filters is not None:
+        widths = [min(width, max_filters) for width in widths]
 
     def convolve(x: keras.KerasTensor, filters: int, stage: str) -> keras.KerasTensor:
         for number in (1, 2):
@@ -120,15 +128,15 @@ def unet(
     inputs = x = keras.Input(shape, name="image")
     skips = []
     for level in range(depth):
-        x = convolve(x, filters * 2**level, f"encoder{level}")
+        x = convolve(x, widths[level], f"encoder{level}")
         skips.append(x)
         x = _blocks.of_rank("MaxPooling", rank)(2, name=f"down{level}")(x)
-    x = convolve(x, filters * 2**depth, "bottom")
+    x = convolve(x, widths[depth], "bottom")
 
     # === Decoder ===
     for level in reversed(range(depth)):
         x = _blocks.of_rank("Conv", rank, "Transpose")(
-            filters * 2**level,
+            widths[level],
             2,
             strides=2,
             kernel_initializer=_blocks.INITIALIZER,
@@ -141,7 +149,7 @@ def unet(
             cut = _blocks.of_rank("Cropping", rank)(crop, name=f"crop{level}")
             skip = cut(skip)
         x = keras.layers.Concatenate(name=f"concat{level}")([x, skip])
-        x = convolve(x, filters * 2**level, f"decoder{level}")
+        x = convolve(x, widths[level], f"decoder{level}")
     return keras.Model(inputs, _blocks.logits(x, classes), name="unet")
 
 
