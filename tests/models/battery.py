@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import inspect
 from typing import Any
 
 import keras
@@ -23,6 +24,31 @@ def tiny(name: str) -> dict[str, Any]:
     """Return the arguments that make a model tiny."""
     own = getattr(importlib.import_module(f"test_{name}"), "TINY", {})
     return dict(filters=4, depth=2) | own
+
+
+def other_values(name: str) -> dict[str, Any]:
+    """Return for each argument of `name` a value that is not its tiny one.
+
+    A dictionary instead of a value also has what the argument does not go without.
+    """
+    own = getattr(importlib.import_module(f"test_{name}"), "OTHER", {})
+    shared = dict(input_shape=(96, 112, 3), classes=5, dropout=0.25, dropout_at="all")
+    values = {}
+    for argument, parameter in inspect.signature(registry.get(name)).parameters.items():
+        usual = tiny(name).get(argument, parameter.default)
+        if argument in own:
+            values[argument] = own[argument]
+        elif argument == "normalization":
+            values[argument] = "group" if usual != "group" else "batch"
+        elif argument in ("filters", "depth"):
+            values[argument] = 2 * usual if argument == "filters" else usual + 1
+        elif argument == "dropout_at" and usual == "all":
+            values[argument] = "bottom"
+        elif isinstance(usual, bool):
+            values[argument] = not usual
+        else:
+            values[argument] = shared[argument]
+    return values
 
 
 def build(

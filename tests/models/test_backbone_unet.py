@@ -21,6 +21,8 @@ TINY = dict(backbone="vgg16")
 MOBILE = dict(backbone="mobilenet", filters=2, depth=3)
 # segmentation-models-pytorch counts 32,521,105 on a ResNet-50 of 23,508,032.
 SMP_DECODER = 32_521_105 - 23_508_032
+# Another value of each argument that is neither shared nor true or false.
+OTHER = dict(backbone="resnet50", weights=None)
 PINNED = [
     # Keras counts 23,587,712 for ResNet50 without its top, 53,120 of them statistics.
     # The decoder has two for each of its 992 normalised channels.

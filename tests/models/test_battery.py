@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import inspect
+import json
 import re
 from pathlib import Path
 from typing import Any
@@ -14,6 +16,7 @@ from battery import (
     build,
     image,
     inputs_without_effect,
+    other_values,
     pinned,
     predict,
     resolutions_joined,
@@ -25,6 +28,9 @@ from unet_zoo import errors, registry, segmenter
 SHARED = ["input_shape", "classes", "filters", "depth", "dropout", "normalization"]
 # TensorFlow's variables have not followed NumPy 2 in the signature of `__array__`.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation")
+
+# Arguments that do not show in the graph: where weights come from.
+INERT = {"backbone_unet": ("weights",)}
 
 every_model = pytest.mark.parametrize("name", registry.names())
 
@@ -159,6 +165,28 @@ def test_the_configuration_rebuilds_the_model(name: str) -> None:
     again.set_weights(model.get_weights())
     inputs = image(model)
     np.testing.assert_array_equal(predict(again, inputs), predict(model, inputs))
+
+
+@every_model
+def test_every_argument_counts_and_returns_from_json(name: str) -> None:
+    usual = build(name, dropout=0.5).get_config()
+    for argument, value in other_values(name).items():
+        other = value if isinstance(value, dict) else {argument: value}
+        arguments = dict(dropout=0.5) | other
+        size = arguments.pop("input_shape", (48, 64, 1))
+
+        def made(size=size, **arguments: Any) -> dict[str, Any]:
+            model = build(name, size[:-1], channels=size[-1], **arguments)
+            config = model.get_config()
+            rebuilt = type(model).from_config(copy.deepcopy(config))
+            assert rebuilt.get_config() == config
+            return config
+
+        config = made(**arguments)
+        assert (config != usual) or argument in INERT.get(name, ()), argument
+        # What a weights file keeps is the arguments as JSON, where a tuple is a list.
+        stored = json.loads(json.dumps(arguments))
+        assert stored == arguments or made(**stored) == config, argument
 
 
 @every_model

@@ -15,6 +15,8 @@ from unet_zoo import errors, registry
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation")
 
 CAMVID = dict(input_shape=(None, None, 3), classes=11)
+# Another value of each argument that is neither shared nor true or false.
+OTHER = dict(layers=(1, 2), growth=3)
 PINNED = [
     # FC-DenseNet103, 67 and 56. The paper says 9.4, 3.5 and 1.5 million, its code no
     # exact number: these are of what that code describes, and others' copies of it.

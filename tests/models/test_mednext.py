@@ -24,6 +24,8 @@ COUNTS = {
     ("M", 5): 17_534_402 - 1,
     ("L", 5): 61_754_466 - 1,
 }
+# Another value of each argument that is neither shared nor true or false.
+OTHER = dict(scale="B", kernel=5)
 PINNED = [
     (dict(classes=1, scale=scale, kernel=kernel), count, count)
     for (scale, kernel), count in COUNTS.items()

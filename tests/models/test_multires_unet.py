@@ -15,6 +15,8 @@ from unet_zoo import errors, registry
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation")
 
 RGB = dict(input_shape=(None, None, 3), classes=1)
+# Another value of each argument that is neither shared nor true or false.
+OTHER = dict(alpha=2.0)
 PINNED = [
     # The authors' Keras code; 7,262,750 is the paper's number too.
     (RGB, 7_262_750, 7_238_228),

@@ -16,6 +16,10 @@ from unet_zoo.models import nnunet
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation")
 
 RESIDUAL = dict(encoder="residual", deep_supervision=True)
+# Another value of each argument that is neither shared nor true or false.
+OTHER = dict(
+    encoder="residual", max_filters=6, spacing=dict(spacing=(1.0, 0.2), depth=None)
+)
 PINNED = [
     # What is planned for 512x512, 256x256 and 128x128; nnU-Net counts all heads.
     (dict(deep_supervision=True), 46_324_558, 46_324_558),

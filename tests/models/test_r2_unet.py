@@ -13,6 +13,8 @@ from unet_zoo import errors, registry
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation")
 
 RGB = dict(input_shape=(None, None, 3), classes=1)
+# Another value of each argument that is neither shared nor true or false.
+OTHER = dict(recurrences=1)
 PINNED = [
     # The de-facto reference, LeeJunHyun/Image_Segmentation: R2U_Net and R2AttU_Net.
     (RGB, 39_105_089, 39_091_393),

@@ -22,6 +22,8 @@ RESUNET_PAPER = dict(
     bridge=0,
     wide_decoder=False,
 )
+# Another value of each argument that is neither shared nor true or false.
+OTHER = dict(shortcut="identity", bridge=1)
 PINNED = [
     # The slim network that is widespread in Keras, by its printed summary.
     (dict(input_shape=(512, 512, 1), classes=1), 4_722_737, 4_715_441),

@@ -15,6 +15,8 @@ pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation")
 
 ISPRS = dict(input_shape=(None, None, 5), classes=6, multitask=True)
 ONE = dict(classes=1, multitask=True)
+# Another value of each argument that is neither shared nor true or false.
+OTHER = dict(pyramid=1)
 PINNED = [
     # The authors' d6 and d7, conditioned multi-tasking.
     (ISPRS, 58_070_453, 58_037_781),

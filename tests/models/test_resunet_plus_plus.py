@@ -13,6 +13,8 @@ from unet_zoo import errors, registry
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation")
 
 RGB = dict(input_shape=(None, None, 3), classes=1)
+# Another value of each argument that is neither shared nor true or false.
+OTHER = dict(squeeze=2, sigmoid=True)
 PINNED = [
     # The authors' Keras code and their PyTorch code.
     (RGB, 4_070_385, 4_062_993),

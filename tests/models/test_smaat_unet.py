@@ -12,6 +12,8 @@ pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation")
 
 # The canonical reduction would leave a gate one hidden value here, which may be dead.
 TINY = dict(reduction=1)
+# Another value of each argument that is neither shared nor true or false.
+OTHER = dict(kernels_per_channel=1, reduction=2)
 PINNED = [
     # The authors' network for maps of rain, and their counts for other images.
     (dict(input_shape=(None, None, 12), classes=1), 4_042_379, 4_033_537),

@@ -19,6 +19,8 @@ pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation")
 # come with the second block, and are tested here.
 TINY = dict(patch=2, window=2, heads=1, blocks=1, drop_path=0.0)
 RGB = dict(input_shape=(224, 224, 3))
+# Another value of each argument that is neither shared nor true or false.
+OTHER = dict(patch=4, window=3, heads=2, blocks=2, drop_path=0.1)
 PINNED = [
     # The authors' tiny network with 9 classes, with one, and with more blocks.
     (RGB | dict(classes=9), 27_168_900, 27_168_900),

@@ -16,6 +16,8 @@ from unet_zoo import errors, registry
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation")
 
 TINY = dict(units=(1, 1), hidden=8, mlp=16, heads=2, blocks=1, widths=(8, 8, 8, 4))
+# Another value of each argument that is neither shared nor true or false.
+OTHER = dict(units=(2, 1), hidden=12, mlp=8, heads=4, blocks=2, widths=(8, 4, 8, 8))
 PINNED = [
     # The authors' R50-ViT-B_16 with 9 classes, and with one.
     (dict(classes=9), 105_279_961, 105_277_081),

@@ -14,6 +14,8 @@ from unet_zoo import errors, registry
 # TensorFlow's variables have not followed NumPy 2 in the signature of `__array__`.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation")
 
+# Another value of each argument that is neither shared nor true or false.
+OTHER = dict(padding="same", max_filters=6)
 PINNED = [
     # Figure 1 of the paper, and the same with one sigmoid output.
     (dict(input_shape=(572, 572, 1)), 31_030_658, 31_030_658),

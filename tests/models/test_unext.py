@@ -19,6 +19,8 @@ pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation")
 TINY = dict(depth=3)
 SMALL = dict(filters=8, multipliers=(1, 2, 4, 8, 16))
 RGB = dict(input_shape=(None, None, 3), classes=1)
+# Another value of each argument that is neither shared nor true or false.
+OTHER = dict(multipliers=(1, 2, 3, 4), shifts=3)
 PINNED = [
     # The authors' network and their small one.
     (RGB, 1_472_945, 1_471_921),

@@ -12,6 +12,8 @@ from unet_zoo import registry
 # TensorFlow's variables have not followed NumPy 2 in the signature of `__array__`.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation")
 
+# Another value of each argument that is neither shared nor true or false.
+OTHER = dict(convolutions="paper")
 PINNED = [
     # The authors' Caffe file: 61,979,512 in convolutions, 3,170 slopes of PReLU.
     (dict(input_shape=(128, 128, 64, 1)), 61_982_682, 61_982_682),
