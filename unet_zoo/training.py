@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import dataclasses
+import itertools
 import math
 import os
 import time
@@ -30,6 +31,7 @@ from unet_zoo import (
     targets,
     tuning,
 )
+from unet_zoo.catalog.dataset import Lazy
 from unet_zoo.errors import InputError
 from unet_zoo.recipe import Optimizer, Recipe, to_toml
 
@@ -57,11 +59,14 @@ def train(
     output: str | os.PathLike[str],
     *,
     progress: Callable[[Progress], None] | None = None,
+    cache_memory: int | str | None = None,
+    cache_folder: str | os.PathLike[str] | None = None,
 ) -> segmenter.Segmenter:
     """Train a network and return the segmenter with the best validated weights.
 
     1. The folder `output` is made; one that holds anything is refused.
-    2. Examples are normalised, scaled and encoded once.
+    2. Examples are read one after the other, normalised, scaled, encoded once, and
+       kept in memory, or on disk where they take more than `cache_memory`.
     3. Every `validate_every` steps the averaged weights segment the validation
        images; weights that do better than all before are written at once.
     4. The decoder's thresholds are tuned on the validation images.
@@ -75,13 +80,19 @@ def train(
         dataset: what `catalog.open_dataset` returned. Its test split is not touched.
         output: folder to write.
         progress: called after every step.
+        cache_memory: memory for the encoded examples and the validation images, in
+            bytes or as a text such as "4GB"; None: half of what is free.
+        cache_folder: where encoded examples go on disk. They stay there, and another
+            training that encodes the same images alike takes them from there. None:
+            memory where they fit, else a temporary folder beside `output`, removed
+            at the end.
 
     Returns:
         The segmenter that `weights.h5` holds.
 
     Raises:
         InputError: when the dataset, the recipe and the model do not fit together,
-            or `output` is not an empty or new folder.
+            or `output` is not an empty or new folder, or the disk is full.
         KeyboardInterrupt: as it came, after the folder is complete.
 
     Example:
@@ -90,17 +101,23 @@ def train(
         >>> training.train(recipe.named("default"), data, "run")  # doctest: +SKIP
     """
     # === Prepare ===
-    taught = dataset.examples("train")
+    folder = Path(output)
+    files.check_unused(folder)
+    taught = dataset.sequence("train")
     if not taught:
         message = f"The dataset {dataset.name!r} has no training images."
         raise InputError(message)
-    held_out = dataset.examples("validation")
+    memory = pipeline.default_memory()
+    if cache_memory is not None:
+        memory = pipeline.as_bytes(cache_memory)
+    held_out, used = pipeline.hold(dataset.sequence("validation"), memory // 4)
     if recipe.scale is None:
-        scale = pipeline.choose_scale([example.labels for example in taught])
-        recipe = recipe.replace(scale=scale if dataset.kind == "instances" else 1.0)
+        scale = 1.0
+        if dataset.kind == "instances":
+            scale = pipeline.choose_scale(example.labels for example in taught)
+        recipe = recipe.replace(scale=scale)
     target = targets.get(recipe.target, **recipe.target_arguments)
-    stacks = pipeline.prepare(taught, recipe, target)
-    channels = stacks[0].shape[-1] - len(target.interpolation)
+    channels = taught[0].image.shape[-1]
     keras.utils.set_random_seed(recipe.seed)
     with devices.precision(recipe.precision):
         # Built twice: the first refuses a patch that does not fit, the second takes
@@ -119,8 +136,14 @@ def train(
             "Leave out what adds outputs, such as deep_supervision."
         )
         raise InputError(message)
-    folder = Path(output)
-    files.check_unused(folder)
+    stacks = pipeline.prepare(
+        taught,
+        recipe,
+        target,
+        memory=memory - used,
+        folder=cache_folder,
+        beside=folder,
+    )
     folder.mkdir(parents=True, exist_ok=True)
     _write_text(folder / "recipe.toml", to_toml(recipe.to_dict()))
     facts = segmenter.describe(
@@ -156,17 +179,18 @@ def train(
     interrupted: KeyboardInterrupt | None = None
     step = 0
     try:
-        while step < recipe.steps:
-            part = recipe.replace(steps=min(step + recipe.validate_every, recipe.steps))
-            done = teaching.fit(
-                pipeline.batches(stacks, part, start=step),
-                callbacks=[tell],
-                shuffle=False,
-                verbose=0,
-            )
-            step = part.steps
-            with teaching.averaged():
-                judge.validate(step, done.history["loss"][0])
+        with stacks:
+            while step < recipe.steps:
+                last = min(step + recipe.validate_every, recipe.steps)
+                done = teaching.fit(
+                    pipeline.batches(stacks, recipe.replace(steps=last), start=step),
+                    callbacks=[tell],
+                    shuffle=False,
+                    verbose=0,
+                )
+                step = last
+                with teaching.averaged():
+                    judge.validate(step, done.history["loss"][0])
     except KeyboardInterrupt as interrupt:
         interrupted = interrupt
         if not judge.history and tell.step:
@@ -180,6 +204,10 @@ def train(
     if interrupted:
         raise interrupted
     return segmenter.load(folder / "weights.h5")
+
+
+def _measured(example: catalog.Example) -> catalog.Example:
+    return dataclasses.replace(example, reference=example.labels, markers=None)
 
 
 class _Judge:
@@ -196,10 +224,7 @@ class _Judge:
         self.network, self.facts, self.folder = network, facts, folder
         # A validation image is measured against what it would have taught: the
         # dataset's references may be too few for that.
-        self.examples = [
-            dataclasses.replace(example, reference=example.labels, markers=None)
-            for example in examples
-        ]
+        self.examples = Lazy(len(examples), lambda: map(_measured, examples))
         self.metric = "SEG" if kind == "instances" else "IoU"
         self.best: float | None = None
         self.history: list[dict[str, float]] = []
@@ -248,7 +273,7 @@ class _Judge:
         if tune and self.examples:
             best = tuning.tune(best, self.examples, self.metric)
             best.save(self.folder / "weights.h5")
-        for example in self.examples[:8]:
+        for example in itertools.islice(self.examples, 8):
             overlay = outputs.overlay(example.image, best.segment(example.image))
             name = example.name.replace("/", "-") + ".png"
             (self.folder / "samples").mkdir(exist_ok=True)
