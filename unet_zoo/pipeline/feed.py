@@ -213,8 +213,8 @@ def class_weights(counts: np.ndarray, balance: float) -> np.ndarray:
         counts: annotated pixels of each class in the whole training.
         balance: in [0, 1].
 
-    >>> class_weights(np.array([900, 100]), 1.0).round(3).tolist()
-    [0.556, 5.0]
+    >>> class_weights(np.array([900, 100]), 1.0).round(3)
+    array([0.556, 5.   ], dtype=float32)
     """
     shares = counts / max(1, counts.sum())
     raw = np.where(counts > 0, np.maximum(shares, 1e-12) ** -balance, 0.0)

@@ -315,7 +315,7 @@ class Stacks(Sequence[np.ndarray]):
             return False
         try:
             self._note(np.asarray(np.load(path, mmap_mode="r")))
-        except (OSError, ValueError):  # cut short, or not ours: made again
+        except (EOFError, OSError, ValueError):  # cut short, or not ours: made again
             return False
         self._kept.append(path)
         return True
