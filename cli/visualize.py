@@ -1,0 +1,158 @@
+"""`unet-zoo visualize`: what a training is given, as pictures."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import tomllib
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from unet_zoo import files, recipe
+from unet_zoo.cli import _common, _sources, train
+
+if TYPE_CHECKING:
+    from unet_zoo.recipe import Recipe
+
+
+@click.command()
+@_sources.dataset_argument
+@click.option(
+    "--output",
+    type=_common.NEW_PATH,
+    metavar="FOLDER",
+    help="A new or empty folder.  [default: pages/DATASET]",
+)
+@click.option(
+    "--split",
+    type=click.Choice(("train", "validation", "test")),
+    default="train",
+    show_default=True,
+    help="Of which images.",
+)
+@click.option(
+    "--number",
+    type=click.IntRange(1, 20),
+    default=3,
+    show_default=True,
+    help="Rows of a page.",
+)
+@click.option("--seed", type=int, help="Other images, places and random changes.")
+@click.option(
+    "--recipe",
+    "recipe_name",
+    default="default",
+    show_default=True,
+    metavar="NAME|FILE",
+    help="A name that `unet-zoo recipes` lists, or a recipe.toml.",
+)
+@click.option("--model", metavar="NAME", help="As for train.  [default: unet]")
+@click.option(
+    "--augmentation",
+    metavar="NAME",
+    help="none, light, default, paper or strong.  [default: that of the recipe]",
+)
+@click.option("--target", help="semantic, border or distance.")
+@click.option("--patch", type=int, help="Height and width of a patch in pixels.")
+@click.option(
+    "--scale", type=float, help="Size of the image that the network sees, 0.5: half."
+)
+@click.option(
+    "--set",
+    "settings",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="Any other field of the recipe, such as augmentation.elastic=20; may be given "
+    "again.",
+)
+@click.option(
+    "--tile",
+    type=click.IntRange(min=16),
+    metavar="PIXELS",
+    help="Side of the tiles, in pixels that the network sees.",
+)
+@_sources.source_options
+@_common.backend_option
+def command(
+    dataset: str,
+    output: Path | None,
+    split: str,
+    number: int,
+    recipe_name: str,
+    model: str | None,
+    augmentation: str | None,
+    settings: tuple[str, ...],
+    tile: int | None,
+    config: str | None,
+    manual_dir: Path | None,
+    data_dir: Path | None,
+    backend: str | None,
+    **options: Any,
+) -> None:
+    """Draw what a training would be given, before it begins.
+
+    DATASET is a name that `unet-zoo datasets` lists, or your own images and masks, as
+    for train. The folder --output then holds `index.html`, one page to look at or to
+    send, and its pictures:
+
+    \b
+      deformation.png     image and augmented patch, one grid over both
+      elastic-field.png   the elastic deformation by itself
+      tiles.png           how a large image is cut, and mirrored at its edge
+      patches.png         what the network gets, with its labels
+      weights.png         the weight map of the U-Net paper
+      targets.png         what the network is taught
+
+    The patches are the first ones of `unet-zoo train` with the same recipe and seed.
+
+    \b
+    Example:
+      unet-zoo visualize my_dataset/ --augmentation strong --output pages/
+    """
+    plan = _recipe(recipe_name, model)
+    if augmentation is not None:
+        plan = plan.replace(augmentation=recipe.Augmentation.named(augmentation))
+    plan = train._changed(plan, options, settings)
+    _common.check_dataset(dataset, config)
+    asked = options["target"] or any(each.startswith("target=") for each in settings)
+    if recipe_name == "default" and not asked:
+        plan = train._suited(plan, dataset)
+    if output is None:
+        name = Path(dataset).expanduser().resolve().name
+        output = Path("pages") / re.sub(r"[^\w.-]+", "_", name)
+    # Refused now, not once everything is loaded.
+    files.check_unused(output, "Give --output {free}, which is free.")
+    _common.check_writable(output)
+    data = _common.open_dataset(
+        dataset, backend, config=config, manual_dir=manual_dir, data_dir=data_dir
+    )
+    visualizing = _common.engine("visualizing", backend)
+    import tqdm
+
+    with tqdm.tqdm(unit="page", disable=None, leave=False) as bar:
+
+        def tick(done: int, total: int) -> None:
+            bar.total = total
+            bar.update(done - bar.n)
+
+        page = visualizing.visualize(
+            data,
+            plan,
+            output,
+            split=split,
+            number=number,
+            tile=tile,
+            progress=tick,
+        )
+    click.echo(f"Open in a browser: {page}")
+
+
+def _recipe(name: str, model: str | None) -> Recipe:
+    """Return the recipe, for the model it names itself where none is given."""
+    if model is None and Path(name).suffix == ".toml":
+        with contextlib.suppress(ValueError):  # what is wrong is said below
+            values = tomllib.loads(Path(name).read_text(encoding="utf-8"))
+            model = str(values.get("model", "unet"))
+    return train._recipe(name, model or "unet")
