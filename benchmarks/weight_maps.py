@@ -1,17 +1,34 @@
 """Time the border weight map against one distance transform per cell.
 
-Run `python benchmarks/weight_maps.py`. It draws synthetic cells, times the exact
-formula as everybody writes it (one full distance transform per cell, then a sort)
-and `unet_zoo.weight_maps.border_weights`, and prints both, their ratio, their
-largest difference and the time of a single distance transform, which is the floor.
-Pass label images (TIFF) to time those instead.
+    python benchmarks/weight_maps.py [LABELS.tif ...]
+
+Two images: a HeLa frame with 16 cells, from DIC-C2DH-HeLa.zip in ../shared/data beside
+the repository or in the folder that UNET_ZOO_DATA names, and 700 x 1100 pixels with
+347 cells, drawn. Label images given on the command line are timed instead. Three
+contestants, in one process, of one thread:
+
+every cell: the formula as it is usually written, one full distance transform per
+    cell, all of them sorted. Of 347 cells that takes 5 GB of memory.
+its box: one transform per cell of its box, as wide as the border term reaches.
+here: `unet_zoo.weight_maps.border_weights`, balance of the classes included.
+
+One transform is that of a single cell, the cheapest that the formula needs. Seconds are
+those that the processor spent on this thread, the least of several runs, so that
+what else the machine does hardly counts. If the package `edt` is installed, its
+transform is timed beside SciPy's.
 """
 
 from __future__ import annotations
 
+import importlib.metadata
+import importlib.util
+import io
+import os
 import sys
 import time
+import zipfile
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import tifffile
@@ -19,65 +36,112 @@ from scipy import ndimage
 
 from unet_zoo import weight_maps
 
+ROOT = Path(__file__).resolve().parent.parent
+FRAME = "DIC-C2DH-HeLa/01_ST/SEG/man_seg065.tif"
+W0, SIGMA = 10.0, 5.0
 
-def plain(labels: np.ndarray, w0: float = 10.0, sigma: float = 5.0) -> np.ndarray:
+
+def every_cell(labels: np.ndarray) -> np.ndarray:
     """Return the border term with one full distance transform per cell."""
-    ids = np.unique(labels[labels > 0])
-    distances = np.stack([ndimage.distance_transform_edt(labels != i) for i in ids])
-    nearest = np.sort(distances, axis=0)[:2].sum(axis=0)
-    return np.where(labels == 0, w0 * np.exp(-(nearest**2) / (2 * sigma**2)), 0)
+    ids = sorted(np.unique(labels[labels > 0]))
+    distances = np.zeros((*labels.shape, len(ids)))
+    for place, number in enumerate(ids):
+        distances[..., place] = ndimage.distance_transform_edt(labels != number)
+    distances = np.sort(distances, axis=-1)
+    total = distances[..., 0] + distances[..., 1]
+    return W0 * np.exp(-1 / 2 * (total / SIGMA) ** 2) * (labels == 0)
 
 
-def cells(height: int, width: int, count: int, radius: float) -> np.ndarray:
-    """Return labels of about `count` discs that touch but do not overlap."""
-    generator = np.random.default_rng(0)
-    centres = generator.uniform((0, 0), (height, width), (count, 2)).astype(int)
-    seeds = np.zeros((height, width), np.int32)
-    seeds[tuple(centres.T)] = np.arange(1, count + 1)
-    distance, (rows, columns) = ndimage.distance_transform_edt(
-        seeds == 0, return_indices=True
-    )
-    return np.where(distance <= radius, seeds[rows, columns], 0)
+def its_box(labels: np.ndarray) -> np.ndarray:
+    """Return the border term with one transform per cell, of its widened box."""
+    reach = int(5.5 * SIGMA)
+    first, second = np.full((2, *labels.shape), np.inf)
+    for number, box in enumerate(ndimage.find_objects(labels), start=1):
+        if box is None:
+            continue
+        wide = tuple(slice(max(s.start - reach, 0), s.stop + reach) for s in box)
+        distance = ndimage.distance_transform_edt(labels[wide] != number)
+        np.minimum(second[wide], np.maximum(first[wide], distance), out=second[wide])
+        np.minimum(first[wide], distance, out=first[wide])
+    term = W0 * np.exp(-((first + second) ** 2) / (2 * SIGMA**2))
+    return np.where(labels == 0, term, 0)
 
 
-def seconds(function: Callable[[], object], repeats: int) -> float:
-    """Return the shortest of `repeats` runs: the others waited for something."""
+def images(paths: list[str]) -> dict[str, np.ndarray]:
+    """Return the label images to time, touching cells parted."""
+    if paths:
+        found = {Path(path).name: tifffile.imread(path) for path in paths}
+    else:
+        folder = Path(os.environ.get("UNET_ZOO_DATA", ROOT.parent / "shared" / "data"))
+        found = {}
+        if (folder / "DIC-C2DH-HeLa.zip").exists():
+            with zipfile.ZipFile(folder / "DIC-C2DH-HeLa.zip") as archive:
+                found["HeLa"] = tifffile.imread(io.BytesIO(archive.read(FRAME)))
+        else:
+            print(f"No DIC-C2DH-HeLa.zip in {folder}: without the HeLa frame.\n")
+        # Late: it brings TensorFlow along.
+        from unet_zoo.datasets.blobs import generate
+
+        _, found["drawn"] = generate.generate("medium", (700, 1100), count=347)
+    return {
+        name: weight_maps.separate(labels.astype(np.int32))
+        for name, labels in found.items()
+    }
+
+
+def seconds(function: Callable[[], object], runs: int) -> float:
+    """Return the least processor time of several runs."""
     times = []
-    for _ in range(repeats):
-        start = time.perf_counter()
+    for _ in range(runs):
+        start = time.thread_time()
         function()
-        times.append(time.perf_counter() - start)
+        times.append(time.thread_time() - start)
     return min(times)
 
 
+def measure(name: str, labels: np.ndarray) -> str:
+    """Return one row of the table."""
+    ids = np.unique(labels[labels > 0])
+    apart = labels != ids[len(ids) // 2]
+    one = seconds(lambda: ndimage.distance_transform_edt(apart), 20)
+    here = seconds(lambda: weight_maps.border_weights(labels), 40)
+    boxes = seconds(lambda: its_box(labels), 10)
+    every = seconds(lambda: every_cell(labels), 5 if len(ids) < 50 else 1)
+    exact = every_cell(labels)
+    away = weight_maps.border_weights(labels, balance=False) - 1 - exact
+    return (
+        f"| {name} | {' x '.join(map(str, labels.shape))} | {len(ids)} | "
+        f"{1e3 * every:.0f} | {1e3 * boxes:.1f} | {1e3 * here:.1f} | "
+        f"{every / here:.0f} | {1e3 * one:.1f} | {here / one:.1f} | "
+        f"{np.abs(away).max() / W0:.0e} |"
+    )
+
+
+def compare_libraries(labels: np.ndarray) -> str:
+    """Return what one transform of the whole background takes in SciPy and in edt."""
+    import edt
+
+    background = labels == 0
+    ours = seconds(lambda: ndimage.distance_transform_edt(background), 20)
+    theirs = seconds(lambda: edt.edt(background, parallel=1), 20)
+    version = importlib.metadata.version("edt")
+    return f"SciPy {1e3 * ours:.1f} ms, edt {version} {1e3 * theirs:.1f} ms"
+
+
 def main(paths: list[str]) -> None:
-    """Print one line of the table per label image."""
-    if paths:
-        images = {path: tifffile.imread(path).astype(np.int32) for path in paths}
-    else:
-        images = {
-            "large cells": cells(512, 512, 16, 55),
-            "nuclei": cells(700, 1100, 350, 14),
-            "dense small": cells(512, 512, 2000, 5),
-        }
-    print("| labels | shape | cells | per cell | here | ratio | one EDT | difference |")
-    print("|---|---|---|---|---|---|---|---|")
-    for name, labels in images.items():
-        count = len(np.unique(labels[labels > 0]))
-        # The plain way keeps one float64 image per cell.
-        affordable = count * labels.size * 8 < 4e9
-        here = seconds(lambda: weight_maps.border_weights(labels, balance=False), 5)  # noqa: B023
-        floor = seconds(lambda: ndimage.distance_transform_edt(labels == 0), 5)  # noqa: B023
-        before = difference = float("nan")
-        if affordable:
-            before = seconds(lambda: plain(labels), 1 if count > 50 else 3)  # noqa: B023
-            fast = weight_maps.border_weights(labels, balance=False)
-            difference = np.abs(fast - 1 - plain(labels))[labels >= 0].max()
-        print(
-            f"| {name} | {labels.shape[0]} x {labels.shape[1]} | {count} | "
-            f"{before:.3f} s | {here:.3f} s | {before / here:.1f} | {floor:.3f} s | "
-            f"{difference:.0e} |"
-        )
+    """Print the table."""
+    everything = images(paths)
+    print("Milliseconds of one thread; `faster` is every cell / here, `transforms` is")
+    print("here / one, and the last column the largest difference as a part of w0.\n")
+    print(
+        "| labels | size | cells | every cell | its box | here | faster | one ", end=""
+    )
+    print("| transforms | difference |\n|---|---|---|---|---|---|---|---|---|---|")
+    for name, labels in everything.items():
+        print(measure(name, labels), flush=True)
+    if importlib.util.find_spec("edt"):
+        for name, labels in everything.items():
+            print(f"\nOne transform of {name}: {compare_libraries(labels)}")
 
 
 if __name__ == "__main__":
