@@ -12,40 +12,7 @@ from typing import Any
 
 from unet_zoo import registry
 from unet_zoo.errors import InputError, unknown
-
-
-@dataclass(frozen=True)
-class Augmentation:
-    """Ranges of the random changes; 0 or False switches one off.
-
-    Lengths are in pixels of the network's input, grey values in standard
-    deviations of the image (the network sees z-scored images).
-    """
-
-    rotation: float = 180.0
-    """Largest rotation in degrees, either way, uniform."""
-    flip: bool = True
-    """Mirror each axis with probability one half, independently."""
-    scale: float = 0.3
-    """Magnification is exp(u), u uniform within plus or minus this."""
-    shift: float = 0.1
-    """Largest shift as a fraction of the patch, uniform."""
-    elastic: float = 10.0
-    """Standard deviation of the control points' displacement in pixels."""
-    elastic_points: int = 3
-    """Control points per axis; 3 in Ronneberger et al. 2015."""
-    gamma: float = 0.35
-    """Exponent is exp(u), u uniform within plus or minus this."""
-    contrast: float = 0.45
-    """Factor is exp(u), u uniform within plus or minus this."""
-    brightness: float = 0.3
-    """Largest offset, uniform."""
-    light: float = 0.3
-    """Standard deviation of a smooth 3x3 field of light added to the image."""
-    blur: float = 1.2
-    """Largest standard deviation of a Gaussian blur in pixels, uniform."""
-    noise: float = 0.2
-    """Largest standard deviation of Gaussian noise, uniform."""
+from unet_zoo.policies import Augmentation
 
 
 @dataclass(frozen=True)
@@ -285,15 +252,7 @@ RECIPES: Mapping[str, Recipe] = types.MappingProxyType(
             steps=20000,
             validate_every=500,
             tta=7,
-            augmentation=Augmentation(
-                scale=0.0,
-                gamma=0.2,
-                contrast=0.2,
-                brightness=0.2,
-                light=0.0,
-                blur=0.0,
-                noise=0.0,
-            ),
+            augmentation=Augmentation.named("paper"),
             optimizer=Optimizer(
                 name="sgd",
                 learning_rate=1e-3,
