@@ -227,7 +227,7 @@ def check_dataset(name: str, config: str | None) -> None:
         if config is not None and config not in configs:
             kind = f"configuration of {name}"
             raise errors.unknown(kind, config, configs)
-    elif not Path(name).expanduser().is_dir():
+    elif not name.startswith("tfds:") and not catalog.is_own(name):
         catalog.open_dataset(name, config=config)  # says what is wrong with it
 
 

@@ -11,10 +11,22 @@ from pathlib import Path
 
 from unet_zoo.catalog import builders, folders, others
 from unet_zoo.catalog.builders import DatasetInfo, info, names
-from unet_zoo.catalog.dataset import Dataset, Example, Lazy
+from unet_zoo.catalog.dataset import Dataset, Example, Lazy, held_back
+from unet_zoo.catalog.problems import Problem
 from unet_zoo.errors import InputError, unknown
 
-__all__ = ["Dataset", "DatasetInfo", "Example", "Lazy", "info", "names", "open_dataset"]
+__all__ = [
+    "Dataset",
+    "DatasetInfo",
+    "Example",
+    "Lazy",
+    "Problem",
+    "held_back",
+    "info",
+    "is_own",
+    "names",
+    "open_dataset",
+]
 
 
 def open_dataset(
@@ -76,7 +88,7 @@ def open_dataset(
         name = name_or_path.removeprefix(others.PREFIX)
         return others.open_other(name, config, manual_dir, data_dir, validation)
     path = Path(name_or_path).expanduser()
-    if path.is_dir() or (path.is_file() and path.suffix.lower() in folders.SUFFIXES):
+    if is_own(name_or_path):
         if config is not None:
             message = f"`config` chooses within a named dataset; {path} is not one."
             raise InputError(message)
@@ -91,3 +103,19 @@ def open_dataset(
         raise InputError(message)
     message = f"There is no folder {path}."
     raise InputError(message)
+
+
+def is_own(name_or_path: str | os.PathLike[str]) -> bool:
+    """Return whether this is data of one's own: a folder, a CSV file, a JSON file.
+
+    A word that names a dataset is not, even where there is such a folder.
+
+    >>> is_own("hela"), is_own("."), is_own("tfds:mnist")
+    (False, True, False)
+    """
+    if isinstance(name_or_path, str) and (
+        name_or_path in names() or name_or_path.startswith(others.PREFIX)
+    ):
+        return False
+    path = Path(name_or_path).expanduser()
+    return path.is_dir() or (path.is_file() and path.suffix.lower() in folders.SUFFIXES)

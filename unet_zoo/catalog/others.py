@@ -134,7 +134,8 @@ def _features(name: str, features: Any, asked: dict[str, str]) -> tuple[str, str
     masks = [
         key
         for key in planes
-        if available[key].np_dtype.kind in "uib" and (available[key].shape[-1] == 1)
+        if np.dtype(available[key].np_dtype).kind in "uib"
+        and available[key].shape[-1] == 1
     ]
     labels = asked.get("labels") or next((key for key in _LABELS if key in masks), None)
     pictures = [key for key in planes if key != labels]
