@@ -5,7 +5,7 @@ nothing and the backend of Keras can still be chosen after it.
 
 >>> import unet_zoo
 >>> sorted(unet_zoo.__all__)[:3]
-['InputError', 'Recipe', 'Segmenter']
+['Augmentation', 'Augmenter', 'InputError']
 """
 
 from __future__ import annotations
@@ -16,9 +16,11 @@ from typing import TYPE_CHECKING
 from unet_zoo._version import __version__
 
 if TYPE_CHECKING:
+    from unet_zoo.augment import Augmenter
     from unet_zoo.catalog import open_dataset
     from unet_zoo.errors import InputError
     from unet_zoo.evaluation import evaluate
+    from unet_zoo.policies import Augmentation
     from unet_zoo.recipe import Recipe
     from unet_zoo.registry import names as list_models
     from unet_zoo.segmenter import Segmenter, load
@@ -26,6 +28,8 @@ if TYPE_CHECKING:
     from unet_zoo.weights import names as list_pretrained
 
 __all__ = [
+    "Augmentation",
+    "Augmenter",
     "InputError",
     "Recipe",
     "Segmenter",
@@ -39,6 +43,8 @@ __all__ = [
 ]
 
 _HOMES = {
+    "Augmentation": ("policies", "Augmentation"),
+    "Augmenter": ("augment", "Augmenter"),
     "InputError": ("errors", "InputError"),
     "Recipe": ("recipe", "Recipe"),
     "Segmenter": ("segmenter", "Segmenter"),
