@@ -82,10 +82,12 @@ def command(
     )
     import tqdm
 
+    written = 0
     with tqdm.tqdm(unit="image", disable=None, leave=False) as bar:
 
         def tick(done: int, total: int) -> None:
-            bar.total = total
+            nonlocal written
+            bar.total, written = total, done
             bar.update(done - bar.n)
 
         preparing.prepare(
@@ -96,5 +98,4 @@ def command(
             unannotated=unannotated,
             progress=tick,
         )
-        written = bar.n
     click.echo(f"{written} image{'s' * (written != 1)} of {data.name} in {output}")

@@ -49,7 +49,8 @@ def write_mask(path: Path, labels: np.ndarray, what: str) -> None:
         message = (
             f"{missing} pixels of {what} are not annotated (-1), and a PNG cannot hold "
             "-1. Take the format tiff, npy or coco, which keep it, or write another "
-            f"number in its place: unannotated={LARGEST}, or 0 for background."
+            f"number in its place: `unannotated` (--unannotated), {LARGEST} or, for "
+            "background, 0."
         )
         raise InputError(message)
     labels = labels.astype(np.int32 if missing else np.uint16)
