@@ -99,9 +99,14 @@ def _numbers(reach: float, ratios: np.ndarray, ids: int) -> _Numbers:
         scale = 2 ** max(0, min(30, 61 - bits - none.bit_length()))
     factors = [round(scale * ratio**2) for ratio in ratios]
     none *= scale
-    if none < 2**14 and bits < 16 and none.bit_length() + bits <= 30:
-        return _Numbers(none, bits, np.int16, np.int32, factors, scale)
-    return _Numbers(none, bits, np.int64, np.int64, factors, scale)
+    needed = none.bit_length() + 1
+    small, wide = _signed(needed), _signed(needed + bits)
+    return _Numbers(none, bits, small, wide, factors, scale)
+
+
+def _signed(bits: int) -> type[np.signedinteger]:
+    """Return the smallest integers that hold so many bits and a sign."""
+    return np.int16 if bits < 16 else np.int32 if bits < 32 else np.int64
 
 
 class _Runs:
@@ -131,7 +136,7 @@ class _Runs:
         """Return the images of distances along the lines, of the size of labels."""
         size = int(np.prod(self.shape))
         # Differences need one bit more than places.
-        places: type[np.signedinteger] = np.int32 if size < 2**29 else np.int64
+        places = _signed(max(16, size.bit_length() + 1))
         starts, ends = self.starts.astype(places), self.ends.astype(places)
         nowhere = self.reach + 1
         # Where runs of one object follow each other, the next other one lies beyond.
@@ -161,7 +166,7 @@ class _Runs:
         outside = np.maximum(each(starts) - at, at - each(ends))
         first = squared(np.maximum(outside, 0, out=outside))
         second = squared(np.minimum(at - each(before), each(after) - at, out=outside))
-        label = (self.names + 1).astype(np.int16 if self.ids < 2**15 else np.int32)
+        label = (self.names + 1).astype(_signed(self.ids.bit_length()))
         return _Images(first, lines(each(label)), second)
 
 
