@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import zipfile
 
 import numpy as np
 import pytest
@@ -449,20 +451,33 @@ def test_blobs_make_the_whole_way(tmp_path):
 
 
 def test_hela_keeps_gold_truth_beside_what_it_is_taught(tmp_path, shared_data):
-    data = catalog.open_dataset(
-        "hela", manual_dir=shared_data, data_dir=tmp_path / "tfds"
+    """Five real frames as the Cell Tracking Challenge lays them out."""
+    wanted = re.compile(
+        r"(02/t|02_ST/SEG/man_seg|02_GT/SEG/man_seg|02_GT/TRA/man_track)"
+        r"0(06|07|08|14|15)\.tif$"
     )
-    folder = preparing.prepare(data, tmp_path / "plain", splits=["test"])
-    again = catalog.open_dataset(folder)
+    with zipfile.ZipFile(shared_data / "DIC-C2DH-HeLa.zip") as archive:
+        for name in archive.namelist():
+            if found := wanted.search(name):
+                file = tmp_path / "hela" / "test" / found[0]
+                file.parent.mkdir(parents=True, exist_ok=True)
+                file.write_bytes(archive.read(name))
+    data = catalog.open_dataset(tmp_path / "hela")
     known = data.examples("test")
-    same(known, again.examples("test"))
-    assert any((each.labels < 0).any() for each in known)
     gold = {each.name: each.reference for each in known if each.reference is not None}
-    files = {file.stem: file for file in (folder / "test" / "reference").iterdir()}
-    assert files.keys() == gold.keys()
-    for name, file in files.items():
-        np.testing.assert_array_equal(tifffile.imread(file), gold[name])
-    assert "celltrackingchallenge" in (folder / "README.txt").read_text().lower()
+    assert (len(known), len(gold)) == (5, 3)
+    assert any((each.labels < 0).any() for each in known)
+    folder = preparing.prepare(data, tmp_path / "plain")
+    again = catalog.open_dataset(folder)
+    same(known, again.examples("test"))
+    for kind, expected in (
+        ("reference", gold),
+        ("markers", {each.name: each.markers for each in known}),
+    ):
+        written = {file.stem: file for file in (folder / "test" / kind).iterdir()}
+        assert written.keys() == expected.keys()
+        for name, file in written.items():
+            np.testing.assert_array_equal(tifffile.imread(file), expected[name])
 
 
 def test_membrane_keeps_its_classes(tmp_path, shared_data):
@@ -473,4 +488,7 @@ def test_membrane_keeps_its_classes(tmp_path, shared_data):
     for example in data.examples("test"):
         mask = images.read_one(folder / "test" / "masks" / f"{example.name}.png")
         np.testing.assert_array_equal(mask[..., 0], example.labels)
-    assert "one number per class" in (folder / "README.txt").read_text()
+    text = (folder / "README.txt").read_text()
+    assert "one number per class" in text
+    assert "--target semantic" in text
+    assert catalog.info("membrane").citation.strip() in text
