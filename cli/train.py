@@ -102,10 +102,8 @@ def command(
     plan = _changed(_recipe(recipe_name, model), options, settings)
     _common.check_dataset(dataset, config)
     asked = options["target"] or any(each.startswith("target=") for each in settings)
-    if recipe_name == "default" and not asked:
-        plan = _suited(plan, dataset)
     if output is None:
-        name = Path(dataset).expanduser().resolve().name
+        name = _word(dataset)
         output = Path("runs") / f"{model}-{name}"
     # Refused now, not once everything is loaded.
     files.check_unused(output, "Give --output {free}, which is free.")
@@ -118,6 +116,8 @@ def command(
         data_dir=data_dir,
         validation=validation,
     )
+    if recipe_name == "default" and not asked:
+        plan = _suited(plan, dataset, data.kind)
     training = _common.engine("training", backend)
     sizes = ", ".join(f"{count} {split}" for split, count in data.size_of.items())
     click.echo(f"{data.name}: {sizes}. {data.note}", err=True)
@@ -177,14 +177,22 @@ def _changed(
     return plan.replace(**changes)
 
 
-def _suited(plan: Recipe, dataset: str) -> Recipe:
+def _word(dataset: str) -> str:
+    """Return the name of a dataset as it may stand in the name of a folder."""
+    if dataset.startswith("tfds:"):
+        return dataset.removeprefix("tfds:").partition("?")[0].replace("/", "-")
+    path = Path(dataset).expanduser().resolve()
+    return path.stem if path.is_file() else path.name
+
+
+def _suited(plan: Recipe, dataset: str, kind: str | None = None) -> Recipe:
     """Return a recipe without objects where the labels of a dataset are classes."""
     from unet_zoo import catalog
 
-    objects = (
-        dataset not in catalog.names() or catalog.info(dataset).kind == "instances"
-    )
-    if objects or plan.target != "distance" or plan.target_arguments:
+    if kind is None:
+        named = dataset in catalog.names()
+        kind = catalog.info(dataset).kind if named else "instances"
+    if kind == "instances" or plan.target != "distance" or plan.target_arguments:
         return plan
     click.echo(
         f"The labels of {dataset} are classes, not objects: the target is semantic, "

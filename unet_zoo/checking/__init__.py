@@ -22,7 +22,7 @@ import numpy as np
 from unet_zoo import catalog, images
 from unet_zoo.catalog import folders, masks, outlines
 from unet_zoo.catalog.problems import Problem, problem_of
-from unet_zoo.checking import advice, findings
+from unet_zoo.checking import advice, comparing, findings
 from unet_zoo.checking.advice import Suggestion
 from unet_zoo.checking.findings import Finding
 from unet_zoo.checking.looks import Frame, Look, look
@@ -188,7 +188,7 @@ def check(
             progress(number + 1, count)
     found = [findings.of_problem(each) for each in problems]
     found += _of_outlines(path, remarks)
-    found += findings.find(looks, kind)
+    found += comparing.find(looks, kind, str(name_or_path))
     found.sort(key=lambda each: findings.SEVERITIES.index(each.severity))
     if any(each.kind == "classes" for each in found):
         kind = "semantic"
@@ -244,10 +244,9 @@ def _of_pairs(
 def _of_dataset(dataset: catalog.Dataset) -> Iterator[Frame]:
     for split in dataset.size_of:
         for example in dataset.sequence(split):
-            place = Path(example.name)
-            yield Frame(
-                example.name, split, place, place, example.image, example.labels
-            )
+            place, measured = Path(example.name), example.reference is not None
+            image, labels = example.image, example.labels
+            yield Frame(example.name, split, place, place, image, labels, measured)
 
 
 def _of_outlines(path: Path, told: Counter[str]) -> list[Finding]:

@@ -21,7 +21,10 @@ _TOPS = (1023, 4095, 16383)
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Frame:
-    """One image (Y, X, C) with its labels (Y, X), and the files they are from."""
+    """One image (Y, X, C) with its labels (Y, X), and the files they are from.
+
+    `measured` is false where the labels are not good enough to measure against.
+    """
 
     name: str
     split: str
@@ -29,6 +32,7 @@ class Frame:
     mask_file: Path
     image: np.ndarray
     labels: np.ndarray
+    measured: bool = True
 
 
 @dataclasses.dataclass(eq=False)
@@ -37,6 +41,7 @@ class Look:
 
     name: str
     split: str
+    measured: bool
     image_file: Path
     mask_file: Path
     size: tuple[int, int]
@@ -89,6 +94,7 @@ def look(frame: Frame, *, register: bool = True) -> Look:
     return Look(
         name=frame.name,
         split=frame.split,
+        measured=frame.measured,
         image_file=frame.image_file,
         mask_file=frame.mask_file,
         size=(image.shape[0], image.shape[1]),
