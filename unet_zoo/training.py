@@ -184,6 +184,8 @@ def train(
                 last = min(step + recipe.validate_every, recipe.steps)
                 done = teaching.fit(
                     pipeline.batches(stacks, recipe.replace(steps=last), start=step),
+                    # On another device than the host, batches do not know their number.
+                    steps_per_epoch=last - step,
                     callbacks=[tell],
                     shuffle=False,
                     verbose=0,
