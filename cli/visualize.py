@@ -129,6 +129,9 @@ def command(
         dataset, backend, config=config, manual_dir=manual_dir, data_dir=data_dir
     )
     visualizing = _common.engine("visualizing", backend)
+    click.echo(
+        f"{data.name}, {data.size_of.get(split, 0)} {split}. {data.note}", err=True
+    )
     import tqdm
 
     with tqdm.tqdm(unit="page", disable=None, leave=False) as bar:

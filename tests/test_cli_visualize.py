@@ -74,7 +74,7 @@ def test_visualize_takes_recipes_as_train_does(folder, tmp_path, monkeypatch):
         *("--target", "border", "--scale", 0.5, "--split", "test"),
     )
     text = Path("pages/mine/index.html").read_text(encoding="utf-8")
-    for word in ("shift 0.2<", "32 x 32", "border", "0.5 of", "test: 1 images", ">7<"):
+    for word in ("shift 0.2<", "32 x 32", "border", "0.5 of", "test: 1 image<", ">7<"):
         assert word in text, word
     assert not Path("pages/mine/elastic-field.png").exists()
 

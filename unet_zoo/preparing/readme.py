@@ -30,18 +30,16 @@ def text(
         f"{dataset.version}{config}. {dataset.note}"
     ]
     for split, count in counts.items():
-        line = f"{split}/ holds {count['images']} images"
+        line = f"{split}/ holds {_counted(count['images'], 'image')}"
         if dataset.kind == "instances":
-            line += f" with {count['objects']} objects"
+            line += f" with {_counted(count['objects'], 'object')}"
         parts.append(f"{line}.")
     missing = any(count["unannotated"] for count in counts.values())
     parts += [_meaning(dataset, format), _of_unannotated(format, unannotated, missing)]
     if format != "npy":
         target = "" if dataset.kind == "instances" else " --target semantic"
-        parts.append(
-            "To train on it, with FOLDER the folder of this file: "
-            f"`unet-zoo train unet --dataset FOLDER{target}`."
-        )
+        parts.append("To train on it, with FOLDER the folder of this file:")
+        parts.append(f"  unet-zoo train unet --dataset FOLDER{target}")
     body = "\n\n".join(textwrap.fill(part, 79) for part in parts)
     body = f"{title}\n{'=' * len(title)}\n\n{body}\n"
     # A user's folder may be called like a named dataset; only a folder has "all".
@@ -53,6 +51,10 @@ def text(
         if facts.citation.strip():
             body += f"\nCite:\n\n{facts.citation.strip()}\n"
     return body
+
+
+def _counted(count: int, what: str) -> str:
+    return f"{count} {what}{'s' * (count != 1)}"
 
 
 def _meaning(dataset: catalog.Dataset, format: str) -> str:

@@ -57,8 +57,9 @@ def facts(
         if isinstance(value, int | float) and value and name != "elastic_points"
     ]
     scale = recipe.scale or 1.0
+    images = f"{count} image{'s' * (count != 1)}"
     return {
-        "dataset": f"{dataset.name} {dataset.version}, {split}: {count} images",
+        "dataset": f"{dataset.name} {dataset.version}, {split}: {images}",
         "understood as": dataset.note,
         "scale": "that of the image"
         if scale == 1
