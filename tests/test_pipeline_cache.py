@@ -313,3 +313,28 @@ def test_examples_are_held_where_they_fit():
     assert (list(held), used) == (EXAMPLES, size)
     assert len(reads) == 1
     assert pipeline.hold(lazy, size - 1) == (lazy, 0)
+
+
+# === Lazy examples ===
+
+
+def test_lazy_examples_are_a_sequence_that_is_read_each_time():
+    reads = []
+
+    def read():
+        for number in range(5):
+            reads.append(number)
+            yield EXAMPLES[number % 3]
+
+    lazy = Lazy(5, read)
+    assert (len(lazy), reads) == (5, [])
+    assert lazy[1] is EXAMPLES[1]
+    assert lazy[-1] is EXAMPLES[1]
+    assert reads == [0, 1, 0, 1, 2, 3, 4]
+    reads.clear()
+    assert lazy[3:0:-2] == [EXAMPLES[0], EXAMPLES[1]]
+    assert reads == [0, 1, 2, 3]
+    assert lazy[5:] == []
+    assert list(lazy) == list(lazy) == [EXAMPLES[n % 3] for n in range(5)]
+    with pytest.raises(IndexError):
+        lazy[5]
