@@ -74,10 +74,10 @@ def command(
             data_dir=data_dir,
             progress=show,
         )
-    if picture is not None and report.facts["images"]:
+    click.echo(_common.to_json(report.as_dict()) if as_json else _text(report))
+    if picture is not None:
         report.picture(picture)
         click.echo(f"Drawn to {picture}", err=True)
-    click.echo(_common.to_json(report.as_dict()) if as_json else _text(report))
     if report.refused:
         click.get_current_context().exit(2)
 

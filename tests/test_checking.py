@@ -241,6 +241,17 @@ def test_what_train_refuses_is_explained_in_the_same_words(tmp_path, spoil):
     assert str(refusal.value) == told
 
 
+def test_data_to_test_on_cannot_be_trained_on(tmp_path):
+    write_pairs(tmp_path / "test", 3)
+    report = checking.check(tmp_path)
+    (error,) = [each for each in report.findings if each.severity == "error"]
+    with pytest.raises(InputError) as refusal:
+        catalog.open_dataset(tmp_path).examples("train")
+    assert error.what == str(refusal.value)
+    assert report.suggestion is None
+    assert report.facts["images"] == 3
+
+
 def test_every_error_of_a_folder_is_listed(tmp_path):
     """Not only the first, which is what opening raises."""
     spoilt = [no_mask, float_mask, truncated]
@@ -635,15 +646,17 @@ def test_rare_objects_ask_for_crops_on_them(tmp_path):
 
 
 def test_the_picture_shows_the_worst_and_else_the_first(tmp_path):
-    shifted(write_pairs(tmp_path / "bad"))
-    report = checking.check(tmp_path / "bad")
-    report.picture(tmp_path / "bad.png")
+    for name in ("one", "two"):
+        shifted(write_pairs(tmp_path / name))
+    write(tmp_path / "two" / "masks" / "a4.tif", draw(4)[1].astype("float32"))
     write_pairs(tmp_path / "good")
-    checking.check(tmp_path / "good").picture(tmp_path / "good.png", most=4)
-    bad, good = (
-        images.read_one(tmp_path / f"{each}.png").shape for each in ("bad", "good")
-    )
-    assert 3 * bad[1] < good[1]  # one panel, four panels
+    widths = []
+    for name in ("one", "two", "good"):
+        report = checking.check(tmp_path / name)
+        report.picture(tmp_path / f"{name}.png", most=4)
+        widths.append(images.read_one(tmp_path / f"{name}.png").shape[1])
+    # One panel; the same beside a mask that cannot be used; four that are good.
+    assert widths == sorted(set(widths))
     with pytest.raises(InputError, match=r"name .*bad\.jpg with the suffix \.png"):
         report.picture(tmp_path / "bad.jpg")
 

@@ -153,6 +153,8 @@ def check(
         problems += meaning.problems()
         count, kind = meaning.pages, meaning.kind
         remarks = meaning.told
+        if not problems and "train" not in survey.pairs:
+            problems += _without_training(path)
         if count:
             note = "; ".join([meaning.note().rstrip("."), *survey.remarks]) + "."
         held = {} if survey.pairs.get("validation") else {"train": validation}
@@ -221,6 +223,15 @@ def _readable(
             meaning.add(pair, pages)
             good[split].append((pair, len(pages)))
     return good
+
+
+def _without_training(path: Path) -> list[Problem]:
+    """Return what training says to data that are there for testing only."""
+    try:
+        catalog.open_dataset(path).sequence("train")
+    except InputError as error:
+        return [problem_of(path, error)]
+    return []
 
 
 def _of_pairs(
