@@ -150,7 +150,8 @@ dataset_options = together(
         "--dataset",
         required=True,
         metavar="NAME|FOLDER",
-        help="A name that `unet-zoo datasets` lists, or your own folder.",
+        help="A name that `unet-zoo datasets` lists, your own folder, CSV or COCO "
+        "file, or tfds:NAME.",
     ),
     click.option("--config", metavar="NAME", help="Configuration of a named dataset."),
     click.option(

@@ -29,7 +29,10 @@ def command(name: str | None, as_json: bool) -> None:
             return
         lines = [[each.name, each.kind, each.summary] for each in found]
         click.echo(_common.table(["name", "labels", "what it is"], lines))
-        click.echo("\nA folder of your own images and masks is a dataset as well.")
+        click.echo(
+            "\nA folder of your own images and masks is a dataset as well, and so"
+        )
+        click.echo("is tfds:NAME. `unet-zoo check` looks at one before you train.")
         return
     info = catalog.info(name)
     if as_json:

@@ -224,6 +224,13 @@ def test_rois_know_their_page(tmp_path):
     refused(tmp_path, r"outlines on page 4; the image .*film\.tif has 3 pages")
 
 
+def test_an_archive_that_unpacks_to_too_much(tmp_path, monkeypatch):
+    write(tmp_path / "a.tif", picture())
+    rois(tmp_path / "a.zip", roi("POLYGON", SQUARE))
+    monkeypatch.setattr(drawings, "_LARGEST", 50)
+    refused(tmp_path, r"a\.zip is damaged .*it unpacks to more than 50 bytes")
+
+
 @pytest.mark.parametrize("content", [b"not a zip", None])
 def test_an_archive_without_rois(tmp_path, content):
     write(tmp_path / "a.tif", picture())

@@ -10,14 +10,14 @@ import importlib
 import io
 import logging
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import numpy as np
 
-from unet_zoo.catalog.dataset import Dataset, Example, held_back
+from unet_zoo.catalog.dataset import Dataset, Example, Lazy, held_back
 from unet_zoo.errors import InputError, unknown
 
 _FOLDER = Path(__file__).resolve().parent.parent / "datasets"
@@ -136,10 +136,11 @@ def _dataset(builder: Any, validation: float) -> Dataset:
         slices["train"] = f"train[:{available['train']}]"
         slices["validation"] = f"train[{available['train']}:]"
 
-    def reader(split: str) -> Callable[[], list[Example]]:
-        if not available[split]:
-            return list
-        return lambda: _read(builder, slices[split], split)
+    def reader(split: str) -> Callable[[], Sequence[Example]]:
+        def read() -> Iterator[Example]:
+            return _read(builder, slices[split], split)
+
+        return lambda: Lazy(available[split], read) if available[split] else []
 
     config = builder.builder_config
     source = (builder.info.metadata or {}).get("source")
@@ -159,11 +160,12 @@ def _dataset(builder: Any, validation: float) -> Dataset:
     )
 
 
-def _read(builder: Any, part: str, split: str) -> list[Example]:
+def _read(builder: Any, part: str, split: str) -> Iterator[Example]:
     tfds = load_tfds()
     with quietly(tfds):
-        records = list(tfds.as_numpy(builder.as_dataset(split=part)))
-    return [_example(record, f"{split}{n:03d}") for n, record in enumerate(records)]
+        records = tfds.as_numpy(builder.as_dataset(split=part))
+    for number, record in enumerate(records):
+        yield _example(record, f"{split}{number:03d}")
 
 
 def _example(record: dict[str, Any], name: str) -> Example:

@@ -21,6 +21,7 @@ from unet_zoo.catalog.problems import Problem
 ENDINGS = ("", "_RoiSet", "_rois")
 SUFFIXES = (".zip", ".roi", ".geojson")
 _POINTS_OF_OVAL = 360
+_LARGEST = 2**28
 
 
 def read(path: Path) -> tuple[list[Outline], Counter[str]]:
@@ -41,8 +42,11 @@ def _rois(path: Path) -> tuple[list[Outline], Counter[str]]:
     try:
         if path.suffix.lower() == ".zip":
             with zipfile.ZipFile(path) as archive:
-                names = [each for each in archive.namelist() if each.endswith(".roi")]
-                found = [roifile.ImagejRoi.frombytes(archive.read(n)) for n in names]
+                inner = [e for e in archive.infolist() if e.filename.endswith(".roi")]
+                if sum(each.file_size for each in inner) > _LARGEST:
+                    message = f"it unpacks to more than {_LARGEST} bytes"
+                    raise ValueError(message)
+                found = [roifile.ImagejRoi.frombytes(archive.read(e)) for e in inner]
         else:
             found = [roifile.ImagejRoi.frombytes(path.read_bytes())]
     except Exception as error:  # a broken file lets the decoder raise anything
@@ -178,7 +182,7 @@ class Pictured:
         role = "ignore" if annotation.get("iscrowd") else "object"
         try:
             if isinstance(drawn, dict):
-                return Outline(bitmap=bitmap(drawn), role=role)
+                return outlines.of_mask(bitmap(drawn), role)
             rings = [np.array(each, float).reshape(-1, 2) for each in drawn or []]
         except (KeyError, TypeError, ValueError) as error:
             which = annotation.get("id", "without id")

@@ -79,8 +79,8 @@ def _drawn(pair: Pair, drawn: Drawn, stack: np.ndarray, names: list[str]) -> lis
     if pair.shape is not None:
         _equal(pair, shape, pair.shape)
     for each in found:
-        if each.bitmap is not None:
-            _equal(pair, shape, each.bitmap.shape)
+        if each.shape is not None:
+            _equal(pair, shape, each.shape)
     last = max((each.page or 0 for each in found), default=0)
     if len(stack) > 1 and last >= len(stack):
         what = (

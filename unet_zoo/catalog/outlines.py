@@ -24,15 +24,35 @@ class Outline:
         polygons: each a list of rings, float (N, 2) of x and y in pixels from the
             image's upper left corner, so that the first pixel reaches from 0 to 1. A
             pixel is inside where its centre is inside an odd number of rings.
-        bitmap: bool (Y, X) instead of polygons.
+        bitmap: bool array instead of polygons: the box of a mask that has any pixel.
+        corner: (y, x) of the bitmap's first pixel.
+        shape: (Y, X) of the image that the bitmap was made for.
         role: "object", "ignore" (not annotated) or "region" (all around is not).
         page: of a stack, from 0; None: every page.
     """
 
     polygons: Sequence[Sequence[np.ndarray]] = ()
     bitmap: np.ndarray | None = None
+    corner: tuple[int, int] = (0, 0)
+    shape: tuple[int, ...] | None = None
     role: str = "object"
     page: int | None = None
+
+
+def of_mask(mask: np.ndarray, role: str = "object") -> Outline:
+    """Return the outline of a mask, bool (Y, X), without the empty rest around it.
+
+    >>> mask = np.zeros((9, 9), bool)
+    >>> mask[2:4, 5:8] = True
+    >>> of_mask(mask).corner, of_mask(mask).bitmap.shape
+    ((2, 5), (2, 3))
+    """
+    y, x = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+    if not len(y):
+        return Outline(bitmap=mask[:0, :0], role=role, shape=mask.shape)
+    top, left = int(y[0]), int(x[0])
+    box = mask[top : y[-1] + 1, left : x[-1] + 1].copy()
+    return Outline(bitmap=box, corner=(top, left), role=role, shape=mask.shape)
 
 
 def draw(
@@ -87,7 +107,8 @@ def _cut(
     import skimage.draw
 
     if outline.bitmap is not None:
-        return (slice(0, shape[0]), slice(0, shape[1])), outline.bitmap
+        (y, x), (height, width) = outline.corner, outline.bitmap.shape
+        return (slice(y, y + height), slice(x, x + width)), outline.bitmap
     points = [ring for rings in outline.polygons for ring in rings if len(ring) > 2]
     if not points:
         return (slice(0, 0), slice(0, 0)), np.zeros((0, 0), bool)
