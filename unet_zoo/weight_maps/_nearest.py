@@ -15,8 +15,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-# Columns that a sweep takes at once, so that what it works on stays in the cache.
-_STRIP = 192
+# Pixels that a sweep takes at once, so that what it works on stays in the cache.
+_STRIP = 2**16
 
 
 class Squares(NamedTuple):
@@ -24,7 +24,6 @@ class Squares(NamedTuple):
 
     first: np.ndarray
     second: np.ndarray
-    none: int
     unit: float
 
 
@@ -60,8 +59,7 @@ def two_nearest(
     """Return squared distances to the two nearest objects, None of less than two.
 
     Objects are the pixels of the same id above 0. Distances are exact up to `first`
-    and up to `second`, which is no less; beyond, they may be too large, and they are
-    `none` at most.
+    and up to `second`, which is no less; beyond, they may be too large or cut off.
     """
     smallest = float(steps.min())
     ratios = steps / smallest
@@ -80,8 +78,7 @@ def two_nearest(
         near = far if axis else min(int(first / ratios[axis]), last)
         swept = _sweep(images.with_axis(axis, 0), numbers, axis, near, far)
         images = swept.with_axis(0, axis)
-    unit = numbers.scale / smallest**2
-    return Squares(images.first, images.second, numbers.none, unit)
+    return Squares(images.first, images.second, numbers.scale / smallest**2)
 
 
 def _numbers(reach: float, ratios: np.ndarray, ids: int) -> _Numbers:
@@ -110,64 +107,69 @@ def _signed(bits: int) -> type[np.signedinteger]:
 
 
 class _Runs:
-    """The runs of object pixels along the last axis, all lines laid end to end.
-
-    Between lines lies more than `reach` of nothing, so that none sees another.
-    """
+    """The runs of object pixels along the last axis, in the order of the pixels."""
 
     def __init__(self, labels: np.ndarray, reach: int) -> None:
-        width = labels.shape[-1]
-        self.shape = (*labels.shape[:-1], width + reach + 1)
-        self.width, self.reach = width, reach
-        lines = np.zeros(self.shape, labels.dtype)
-        np.maximum(labels, 0, out=lines[..., :width])
-        flat = lines.reshape(-1)
-        edges = np.flatnonzero(flat[1:] != flat[:-1]) + 1
-        if flat[:1].any():
-            edges = np.concatenate([[0], edges])
-        values = flat[edges]
-        own = np.flatnonzero(values)
-        # Every line ends in nothing, so every run has an edge after it.
-        self.starts, self.ends = edges[own], edges[own + 1] - 1
-        ids, self.names = np.unique(values[own], return_inverse=True)
+        self.shape, self.reach = labels.shape, reach
+        begins = np.ones(labels.shape, bool)
+        np.not_equal(labels[..., 1:], labels[..., :-1], out=begins[..., 1:])
+        starts = np.flatnonzero(begins)
+        ends = np.append(starts[1:], labels.size) - 1
+        values = labels.reshape(-1)[starts]
+        objects = values > 0
+        self.starts, self.ends = starts[objects], ends[objects]
+        ids, self.names = np.unique(values[objects], return_inverse=True)
         self.ids: int = len(ids)
 
     def spread(self, small: type[np.signedinteger], factor: int) -> _Images:
         """Return the images of distances along the lines, of the size of labels."""
-        size = int(np.prod(self.shape))
-        # Differences need one bit more than places.
-        places = _signed(max(16, size.bit_length() + 1))
-        starts, ends = self.starts.astype(places), self.ends.astype(places)
+        width, size = self.shape[-1], int(np.prod(self.shape))
         nowhere = self.reach + 1
         # Where runs of one object follow each other, the next other one lies beyond.
         last = np.flatnonzero(self.names[1:] != self.names[:-1])
-        together = np.diff(last, prepend=-1, append=len(starts) - 1)
-        before = np.repeat(np.r_[places(-nowhere), ends[last]], together)
-        after = np.repeat(np.r_[starts[last + 1], places(size + nowhere)], together)
-        # Every pixel belongs to the run that is nearest.
-        middles = (ends[:-1] + starts[1:]) // 2 + 1
-        counts = np.diff(middles, prepend=0, append=size)
+        together = np.diff(last, prepend=-1, append=len(self.names) - 1)
+        before = np.repeat(np.append(-1, self.ends[last]), together)
+        after = np.repeat(np.append(self.starts[last + 1], size), together)
+        # A pixel belongs to the nearest run of its line; what belongs to one run is cut
+        # into pieces where a line begins.
+        ends, starts = self.ends[:-1], self.starts[1:]
+        line = starts // width * width
+        middles = np.where(ends < line, line, (ends + starts) // 2 + 1)
+        pieces = np.sort(np.concatenate([np.arange(0, size, width), middles]))
+        counts = np.diff(pieces, append=size)
+        owner = np.searchsorted(middles, pieces, side="right")
+        lines = pieces // width * width
+        column = np.arange(width, dtype=_signed((width + 2 * nowhere).bit_length()))
 
-        def lines(values: np.ndarray) -> np.ndarray:
-            return values.reshape(self.shape)[..., : self.width]
+        def each(values: np.ndarray) -> np.ndarray:
+            return np.repeat(values, counts).reshape(self.shape)
+
+        def left(places: np.ndarray) -> np.ndarray:
+            """Return how far each pixel is from the place of its owner to its left."""
+            place = np.minimum(places[owner] - lines, width + nowhere)
+            place[place < 0] = -nowhere
+            distance = each(place.astype(column.dtype))
+            return np.subtract(column, distance, out=distance)
+
+        def right(places: np.ndarray) -> np.ndarray:
+            place = np.maximum(places[owner] - lines, -nowhere)
+            place[place >= width] = width + nowhere
+            distance = each(place.astype(column.dtype))
+            return np.subtract(distance, column, out=distance)
 
         def squared(distance: np.ndarray) -> np.ndarray:
-            np.minimum(distance, nowhere, out=distance)
-            square = lines(distance).astype(small)
+            square = np.clip(distance, 0, nowhere, out=distance).astype(small)
             square *= square
             if factor > 1:
                 square *= small(factor)
             return square
 
-        def each(values: np.ndarray) -> np.ndarray:
-            return np.repeat(values, counts)
-
-        at = np.arange(size, dtype=places)
-        outside = np.maximum(each(starts) - at, at - each(ends))
-        first = squared(np.maximum(outside, 0, out=outside))
-        second = squared(np.minimum(at - each(before), each(after) - at, out=outside))
+        distance = right(self.starts)
+        first = squared(np.maximum(distance, left(self.ends), out=distance))
+        distance = right(after)
+        second = squared(np.minimum(distance, left(before), out=distance))
         label = (self.names + 1).astype(_signed(self.ids.bit_length()))
-        return _Images(first, lines(each(label)), second)
+        return _Images(first, each(label[owner]), second)
 
 
 def _sweep(
@@ -177,25 +179,26 @@ def _sweep(
 
     With a square s of the shift d, first(y) becomes the smallest first(y + d) + s, of
     shifts up to `near`, and label(y) its label. second(y) becomes the smallest such sum
-    of what is not of this label, of shifts up to `far`.
+    of what is not of this label, of shifts up to `far`. The images given may be the
+    ones returned.
     """
     length = len(images.first)
-    swept = _Images(*(np.empty(image.shape, image.dtype) for image in images))
-    inputs = _Images(*(image.reshape(length, -1) for image in images))
-    outputs = _Images(*(image.reshape(length, -1) for image in swept))
+    swept = _Images(*(np.ascontiguousarray(image) for image in images))
+    flat = _Images(*(image.reshape(length, -1) for image in swept))
     blank = (numbers.none, 0, numbers.none)
     squares = [numbers.factors[axis] * d * d for d in range(far + 1)]
-    for start in range(0, inputs.first.shape[1], _STRIP):
-        strip = np.s_[:, start : start + _STRIP]
+    columns = max(32, _STRIP // (length + 2 * far))
+    for start in range(0, flat.first.shape[1], columns):
+        strip = np.s_[:, start : start + columns]
         padded = _Images(
             *(
                 np.pad(image[strip], ((far, far), (0, 0)), constant_values=fill)
-                for image, fill in zip(inputs, blank, strict=True)
+                for image, fill in zip(flat, blank, strict=True)
             )
         )
         first, label = _nearest(padded, numbers, squares[: near + 1], far)
-        outputs.first[strip], outputs.label[strip] = first, label
-        outputs.second[strip] = _others(padded, label, squares)
+        flat.first[strip], flat.label[strip] = first, label
+        flat.second[strip] = _others(padded, label, squares)
     return swept
 
 

@@ -65,9 +65,10 @@ def border_weights(
     background, foreground = _class_weights(labels, balance)
     weights = np.where(labels > 0, np.float32(foreground), np.float32(background))
     if w0 > 0:
-        places, total = _between(labels, _REACH * sigma, steps)
-        term = w0 * np.exp(-(total**2) / (2 * sigma**2))
-        weights.reshape(-1)[places] = background + term
+        places, term = _between(labels, sigma, steps)
+        term *= w0
+        term += background
+        weights.reshape(-1)[places] = term
     weights[labels < 0] = 0
     return weights
 
@@ -81,17 +82,23 @@ def _class_weights(labels: np.ndarray, balance: bool) -> tuple[float, float]:
 
 
 def _between(
-    labels: np.ndarray, reach: float, steps: np.ndarray
+    labels: np.ndarray, sigma: float, steps: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return the flat places of background with d1 + d2 <= reach, and these sums."""
+    """Return the flat places of background that have a border term, and it for w0 1."""
     # d1 is never more than d2, and on background never less than the smallest step.
-    squares = _nearest.two_nearest(labels, reach / 2, reach - steps.min(), steps)
+    half, far = _REACH * sigma / 2, _REACH * sigma - steps.min()
+    squares = _nearest.two_nearest(labels, half, far, steps) if far > 0 else None
     if squares is None:
         return np.empty(0, np.intp), np.empty(0)
-    half = int(squares.unit * (reach / 2) ** 2)
-    near = (squares.first <= half) & (squares.second < squares.none) & (labels == 0)
+    near = labels == 0
+    near &= squares.first <= int(squares.unit * half**2)
+    near &= squares.second <= int(squares.unit * far**2)
     places = np.flatnonzero(near)
-    total = np.sqrt(squares.first.reshape(-1)[places] / squares.unit)
-    total += np.sqrt(squares.second.reshape(-1)[places] / squares.unit)
-    inside = total <= reach
-    return places[inside], total[inside]
+    total = np.zeros(len(places))
+    for image in (squares.first, squares.second):
+        distance = image.reshape(-1)[places].astype(float)
+        distance /= squares.unit
+        total += np.sqrt(distance, out=distance)
+    total *= total
+    total *= -1 / (2 * sigma**2)
+    return places, np.exp(total, out=total)
