@@ -163,7 +163,10 @@ def _dataset(builder: Any, validation: float) -> Dataset:
 def _read(builder: Any, part: str, split: str) -> Iterator[Example]:
     tfds = load_tfds()
     with quietly(tfds):
-        records = tfds.as_numpy(builder.as_dataset(split=part))
+        # Whoever reads a part of it, or more than fits into memory, wants no cache.
+        plain = tfds.ReadConfig(try_autocache=False)
+        found = builder.as_dataset(split=part, read_config=plain)
+        records = tfds.as_numpy(found)
     for number, record in enumerate(records):
         yield _example(record, f"{split}{number:03d}")
 

@@ -193,7 +193,9 @@ def _dataset(
     def reader(split: str) -> Any:
         def read() -> Iterator[Example]:
             with builders.quietly(tfds):
-                records = tfds.as_numpy(builder.as_dataset(split=parts[split]))
+                plain = tfds.ReadConfig(try_autocache=False)
+                records = builder.as_dataset(split=parts[split], read_config=plain)
+                records = tfds.as_numpy(records)
             for number, record in enumerate(records):
                 yield _example(record, image, labels, f"{split}{number:05d}")
 
