@@ -61,10 +61,6 @@ class Lazy(Sequence[Example]):
         read = dict(enumerate(itertools.islice(self._read(), end)))
         return [read[each] for each in chosen]
 
-    def map(self, function: Callable[[Example], Example]) -> Lazy:
-        """Return the examples, each changed by `function` when it is read."""
-        return Lazy(self._count, lambda: map(function, self._read()))
-
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Dataset:
