@@ -109,8 +109,9 @@ class Augmentation:
 _HIGHEST = {
     **dict.fromkeys(("rotation", "tilt"), 180.0),
     **dict.fromkeys(("scale", "shear", "shift", "clahe", "inversion"), 1.0),
-    **dict.fromkeys(("elastic", "gamma", "contrast", "brightness", "light"), math.inf),
+    **dict.fromkeys(("gamma", "contrast", "brightness", "light"), math.inf),
     **dict.fromkeys(("poisson", "noise"), math.inf),
+    "elastic": 512.0,
     "blur": 32.0,
 }
 

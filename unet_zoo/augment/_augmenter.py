@@ -14,7 +14,7 @@ from keras import ops
 from unet_zoo import recipe
 from unet_zoo.augment import _compile, _field, _grey
 from unet_zoo.augment._draws import draws
-from unet_zoo.augment._warp import warp
+from unet_zoo.augment._warp import joined, planes
 from unet_zoo.errors import InputError, unknown
 
 Tensor = Any
@@ -317,22 +317,18 @@ def _change(
 ) -> Callable[..., dict[str, Tensor]]:
     """Return the function of (parts, index) that the layer computes."""
 
-    def change(parts: dict[str, Tensor], index: Tensor) -> dict[str, Tensor]:
+    def move(
+        parts: dict[str, Tensor], index: Tensor
+    ) -> tuple[list[Tensor], dict[str, list[Tensor]], Tensor, Tensor]:
         uniform, normal = draws(augmentation, seed, index, len(size))
         image = parts["images"]
         source = tuple(image.shape[1:-1])
         places = _field.places(augmentation, uniform, normal, size, source)
         border = augmentation.border
-        channels = image.shape[-1]
-        image = warp(image, places, (augmentation.interpolation,) * channels, border)
-        if _grey.changes_grey_values(augmentation):
-            axes = tuple(range(1, len(size) + 2))
-            mean = ops.mean(image, axis=axes, keepdims=True)
-            deviation = ops.std(image, axis=axes, keepdims=True) + 1e-6
-            image = (image - mean) / deviation
-            image = _grey.change(image, augmentation, uniform, normal)
-            image = image * deviation + mean
-        out = {"images": image}
+        image = planes(
+            image, places, (augmentation.interpolation,) * image.shape[-1], border
+        )
+        out = {}
         for name, kind, outside in kinds:
             part = parts[name]
             own = keras.backend.standardize_dtype(part.dtype)
@@ -344,11 +340,37 @@ def _change(
             if own.startswith("u") or own == "bool":
                 outside = 0
             channels = part.shape[-1]
-            part = warp(part, places, (kind,) * channels, border, (outside,) * channels)
-            out[name] = ops.cast(part, own)
-        return out
+            moved = planes(
+                part, places, (kind,) * channels, border, (outside,) * channels
+            )
+            out[name] = [ops.cast(plane, own) for plane in moved]
+        return image, out, uniform, normal
 
-    return _compile.compiled(change, size)
+    def standard(image: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        axes = tuple(range(1, len(size) + 2))
+        mean = ops.mean(image, axis=axes, keepdims=True)
+        deviation = ops.std(image, axis=axes, keepdims=True) + 1e-6
+        return (image - mean) / deviation, mean, deviation
+
+    def back(image: Tensor, mean: Tensor, deviation: Tensor) -> Tensor:
+        return image * deviation + mean
+
+    moved, standardized, restored, together = (
+        _compile.kernel(function, size) for function in (move, standard, back, joined)
+    )
+    grey = _grey.changing(augmentation, size)
+
+    def change(parts: dict[str, Tensor], index: Tensor) -> dict[str, Tensor]:
+        image, others, uniform, normal = moved(parts, index)
+        image = together(image)
+        if grey is not None:
+            image, mean, deviation = standardized(image)
+            image = restored(grey(image, uniform, normal), mean, deviation)
+        return {"images": image} | {
+            name: together(channels) for name, channels in others.items()
+        }
+
+    return _compile.whole(change)
 
 
 _changing = _compile.once(_change)

@@ -9,7 +9,7 @@ import keras
 from keras import ops
 
 from unet_zoo.augment import _compile, _field, _grey
-from unet_zoo.augment._warp import warp
+from unet_zoo.augment._warp import joined, planes
 from unet_zoo.recipe import Augmentation
 
 Tensor = Any
@@ -92,17 +92,30 @@ def _change(
 ) -> Callable[..., Tensor]:
     """Return the function of (stack, uniform, normal) that the layer computes."""
 
-    def change(stack: Tensor, uniform: Tensor, normal: Tensor) -> Tensor:
+    def move(stack: Tensor, uniform: Tensor, normal: Tensor) -> list[Tensor]:
         source = tuple(stack.shape[1:-1])
         places = _field.places(augmentation, uniform, normal, size, source)
-        out = warp(stack, places, interpolation, augmentation.border)
-        if not _grey.changes_grey_values(augmentation):
-            return out
-        image = out[..., :image_channels]
-        image = _grey.change(image, augmentation, uniform, normal)
-        return ops.concatenate([image, out[..., image_channels:]], axis=-1)
+        return planes(stack, places, interpolation, augmentation.border)
 
-    return _compile.compiled(change, size)
+    def put_together(image: Tensor | None, others: list[Tensor]) -> Tensor:
+        channels = [] if image is None else ops.unstack(image, axis=-1)
+        return joined([*channels, *others])
+
+    moved, together = (
+        _compile.kernel(function, size) for function in (move, put_together)
+    )
+    grey = _grey.changing(augmentation, size)
+
+    def change(stack: Tensor, uniform: Tensor, normal: Tensor) -> Tensor:
+        channels = list(moved(stack, uniform, normal))
+        if grey is None or not image_channels:
+            return together(None, channels)
+        image = joined(channels[:image_channels])
+        image = grey(image, uniform, normal)
+        others = channels[image_channels:]
+        return together(image, others) if others else image
+
+    return _compile.whole(change)
 
 
 _changing = _compile.once(_change)

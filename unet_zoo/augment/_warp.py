@@ -59,6 +59,26 @@ def warp(
 
     Paper: Keys 1981, https://doi.org/10.1109/TASSP.1981.1163711
     """
+    return joined(planes(stack, places, interpolation, border, outside))
+
+
+def joined(images: Sequence[Tensor]) -> Tensor:
+    """Return (batch, *size, channels) of images (batch, *size)."""
+    if len(images) == 1:
+        return ops.expand_dims(images[0], -1)
+    # Quicker than to stack along the last axis, pixel by pixel.
+    stacked = ops.stack(images, axis=1)
+    return ops.transpose(stacked, (0, *range(2, len(stacked.shape)), 1))
+
+
+def planes(
+    stack: Tensor,
+    places: Places | Sequence[Tensor],
+    interpolation: Sequence[str],
+    border: str = "mirror",
+    outside: Sequence[float] | None = None,
+) -> list[Tensor]:
+    """Return the channels of `warp` one by one, each (batch, *size)."""
     if not isinstance(places, Places):
         places = at(places)
     stack = ops.convert_to_tensor(stack)
@@ -115,7 +135,7 @@ def warp(
             ops.where(known, image, ops.cast(value, image.dtype))
             for image, value in zip(images, values, strict=True)
         ]
-    return ops.stack(images, axis=-1)
+    return images
 
 
 def _inside(whole: Tensor, part: Tensor, size: int) -> tuple[Tensor, Tensor]:
