@@ -53,7 +53,8 @@ class Verbs(click.Group):
             return super().invoke(ctx)
         except KeyboardInterrupt as interrupt:
             click.echo(f"\nInterrupted. {_common.kept(interrupt)}".rstrip(), err=True)
-            ctx.exit(130)
+            # As a shell counts: 130 for Ctrl-C, 143 for SIGTERM.
+            ctx.exit(128 + getattr(interrupt, "signal", 2))
         except Exception as error:
             explained = _common.explained(error)
             if explained is None:

@@ -39,6 +39,19 @@ _AT = {"learning_rate": ("optimizer", "learning_rate")}
     help="A new or empty folder.  [default: runs/MODEL-DATASET]",
 )
 @click.option(
+    "--resume",
+    is_flag=True,
+    help="Go on from the checkpoint in the --output folder, if there is one.",
+)
+@click.option(
+    "--checkpoint-minutes",
+    type=click.FloatRange(0, min_open=True),
+    default=10.0,
+    show_default=True,
+    metavar="MINUTES",
+    help="Time between two checkpoints; each validation also writes one.",
+)
+@click.option(
     "--recipe",
     "recipe_name",
     default="default",
@@ -70,6 +83,11 @@ _AT = {"learning_rate": ("optimizer", "learning_rate")}
     help="Any other field of the recipe, such as augmentation.elastic=0 or "
     "optimizer.name=sgd; may be given again.",
 )
+@click.option(
+    "--deterministic",
+    is_flag=True,
+    help="Repeat bit for bit, which takes slower kernels.",
+)
 @_common.backend_option
 def command(
     model: str,
@@ -79,8 +97,11 @@ def command(
     data_dir: Path | None,
     validation: float,
     output: Path | None,
+    resume: bool,
+    checkpoint_minutes: float,
     recipe_name: str,
     settings: tuple[str, ...],
+    deterministic: bool,
     backend: str | None,
     **options: Any,
 ) -> None:
@@ -91,7 +112,9 @@ def command(
     did best in validation, the recipe, the history and its curve, and validation images
     with the outlines found in them.
 
-    Ctrl-C ends a training early and keeps the best weights so far.
+    Ctrl-C ends a training early and keeps the best weights so far. After that, or a
+    crash, or the end of a cluster job, the same command with --resume goes on from the
+    last checkpoint, to the weights that it would have reached without a stop.
 
     \b
     Example:
@@ -106,7 +129,10 @@ def command(
         name = _word(dataset)
         output = Path("runs") / f"{model}-{name}"
     # Refused now, not once everything is loaded.
-    files.check_unused(output, "Give --output {free}, which is free.")
+    if not resume:
+        files.check_unused(
+            output, "Give --output {free}, which is free, or --resume to go on there."
+        )
     _common.check_writable(output)
     data = _common.open_dataset(
         dataset,
@@ -119,12 +145,21 @@ def command(
     if recipe_name == "default" and not asked:
         plan = _suited(plan, dataset, data.kind)
     training = _common.engine("training", backend)
+    if deterministic:
+        _common.engine("devices", backend).deterministic()
     sizes = ", ".join(f"{count} {split}" for split, count in data.size_of.items())
     click.echo(f"{data.name}: {sizes}. {data.note}", err=True)
     told = _Told(plan)
     try:
         with told:
-            segmenter = training.train(plan, data, output, progress=told)
+            segmenter = training.train(
+                plan,
+                data,
+                output,
+                progress=told,
+                resume=resume,
+                checkpoint_minutes=checkpoint_minutes,
+            )
     except KeyboardInterrupt as interrupt:
         _common.keep(interrupt, _left(output))
         raise
@@ -249,7 +284,12 @@ class _Told:
 
 def _left(output: Path) -> str:
     if (output / "weights.h5").exists():
-        return f"The best weights so far are in {output / 'weights.h5'}."
+        return (
+            f"The best weights so far are in {output / 'weights.h5'}. "
+            "The same command with --resume goes on."
+        )
+    if (output / "checkpoint.npz").exists():
+        return "The same command with --resume goes on."
     return f"No validation was reached, so {output} holds no weights."
 
 

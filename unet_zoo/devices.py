@@ -54,6 +54,25 @@ def precision(policy: str) -> Iterator[None]:
         keras.config.set_dtype_policy(before)
 
 
+def deterministic() -> None:
+    """Make every later computation of this process repeat bit for bit.
+
+    TensorFlow and PyTorch then take slower kernels, or refuse where they have none. On
+    a GPU, JAX takes the same from XLA_FLAGS=--xla_gpu_deterministic_ops=true, which
+    must be set before the process starts.
+    """
+    import keras
+
+    if keras.backend.backend() == "tensorflow":
+        import tensorflow as tf
+
+        tf.config.experimental.enable_op_determinism()
+    elif keras.backend.backend() == "torch":
+        import torch
+
+        torch.use_deterministic_algorithms(True)
+
+
 def compile_xla() -> bool | str:
     """Return what `jit_compile` should be: XLA everywhere but for TensorFlow on a CPU.
 

@@ -7,9 +7,9 @@ import dataclasses
 import itertools
 import math
 import os
+import signal
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ import keras
 from unet_zoo import (
     augment,
     catalog,
+    checkpoints,
     devices,
     evaluation,
     files,
@@ -33,24 +34,10 @@ from unet_zoo import (
 )
 from unet_zoo.catalog.dataset import Lazy
 from unet_zoo.errors import InputError
+from unet_zoo.progress import Interrupted, Mean, Progress, Teller
 from unet_zoo.recipe import Optimizer, Recipe, to_toml
 
-
-@dataclass(frozen=True)
-class Progress:
-    """Where a training stands: what `train` hands to its `progress` callback."""
-
-    step: int
-    steps: int
-    loss: float
-    metric: str
-    best: float | None
-    seconds: float
-
-    @property
-    def seconds_left(self) -> float:
-        """Return the time that the remaining steps would take at the present rate."""
-        return self.seconds / max(1, self.step) * (self.steps - self.step)
+__all__ = ["Interrupted", "Progress", "make_optimizer", "train"]
 
 
 def train(
@@ -61,10 +48,13 @@ def train(
     progress: Callable[[Progress], None] | None = None,
     cache_memory: int | str | None = None,
     cache_folder: str | os.PathLike[str] | None = None,
+    resume: bool = False,
+    checkpoint_minutes: float = 10.0,
 ) -> segmenter.Segmenter:
     """Train a network and return the segmenter with the best validated weights.
 
-    1. The folder `output` is made; one that holds anything is refused.
+    1. The folder `output` is made; one that holds anything is refused, but for
+       `resume`.
     2. Examples are read one after the other, normalised, scaled, encoded once, and
        kept in memory, or on disk where they take more than `cache_memory`.
     3. Every `validate_every` steps the averaged weights segment the validation
@@ -74,6 +64,10 @@ def train(
        and `samples/` with validation images overlaid. Interrupted by Ctrl-C, it holds
        the same, of the steps done so far; before the first validation, that is made
        at once.
+    6. At every validation, every `checkpoint_minutes` and at Ctrl-C or SIGTERM,
+       `checkpoint.npz` takes the whole state of the training: stopped by whatever, it
+       goes on from there with `resume`, to the weights that it would have reached
+       without a stop.
 
     Args:
         recipe: what to do; see `unet_zoo.recipe.named`.
@@ -86,14 +80,20 @@ def train(
             training that encodes the same images alike takes them from there. None:
             memory where they fit, else a temporary folder beside `output`, removed
             at the end.
+        resume: go on from the checkpoint in `output`, if there is anything in it. The
+            recipe and the dataset must be those of before.
+        checkpoint_minutes: time between two checkpoints.
 
     Returns:
         The segmenter that `weights.h5` holds.
 
     Raises:
         InputError: when the dataset, the recipe and the model do not fit together,
-            or `output` is not an empty or new folder, or the disk is full.
-        KeyboardInterrupt: as it came, after the folder is complete.
+            or `output` is not an empty or new folder, or the disk is full; with
+            `resume`, when `output` holds no checkpoint or that of another training,
+            the differences shown.
+        Interrupted: a KeyboardInterrupt, after the folder is complete; at SIGTERM, as
+            soon as the checkpoint is.
 
     Example:
         >>> from unet_zoo import catalog, recipe, training
@@ -102,7 +102,12 @@ def train(
     """
     # === Prepare ===
     folder = Path(output)
-    files.check_unused(folder)
+    checkpoint = folder / "checkpoint.npz"
+    past: dict[str, Any] = {}
+    if resume and folder.is_dir() and any(folder.iterdir()):
+        past = checkpoints.read_facts(checkpoint)
+    else:
+        files.check_unused(folder)
     taught = dataset.sequence("train")
     if not taught:
         message = f"The dataset {dataset.name!r} has no training images."
@@ -144,8 +149,6 @@ def train(
         folder=cache_folder,
         beside=folder,
     )
-    folder.mkdir(parents=True, exist_ok=True)
-    _write_text(folder / "recipe.toml", to_toml(recipe.to_dict()))
     facts = segmenter.describe(
         recipe.model,
         recipe.model_arguments,
@@ -166,6 +169,12 @@ def train(
         },
     )
 
+    of = {"recipe": facts["recipe"], "dataset": facts["dataset"]}
+    if past:
+        checkpoints.check_same(folder, past["of"], of)
+    folder.mkdir(parents=True, exist_ok=True)
+    _write_text(folder / "recipe.toml", to_toml(recipe.to_dict()))
+
     # === Train ===
     patch = (recipe.patch, recipe.patch)
     layer = augment.Augment(recipe.augmentation, patch, channels, target.interpolation)
@@ -174,14 +183,22 @@ def train(
         make_optimizer(recipe.optimizer, recipe.steps),
         jit_compile=devices.compile_xla(),
     )
+    teaching.optimizer.build(teaching.trainable_variables)
+    variables = [*teaching.variables, *teaching.optimizer.variables]
     judge = _Judge(network, facts, dataset.kind, held_out, folder)
-    tell = _Tell(recipe, judge, progress)
+    tell = Teller(recipe.steps, judge.standing, progress, checkpoint_minutes)
     interrupted: KeyboardInterrupt | None = None
-    step = 0
+    step, losses = 0, Mean()
+    if past:
+        checkpoints.assign(variables, checkpoint)
+        judge.restore(**past["judge"])
+        losses = Mean(**past["losses"])
+        step = tell.step = past["step"]
     try:
-        with stacks:
+        with stacks, tell.listening():
             while step < recipe.steps:
-                last = min(step + recipe.validate_every, recipe.steps)
+                last = (step // recipe.validate_every + 1) * recipe.validate_every
+                last = min(last, recipe.steps)
                 done = teaching.fit(
                     pipeline.batches(stacks, recipe.replace(steps=last), start=step),
                     # On another device than the host, batches do not know their number.
@@ -190,11 +207,21 @@ def train(
                     shuffle=False,
                     verbose=0,
                 )
-                step = last
-                with teaching.averaged():
-                    judge.validate(step, done.history["loss"][0])
+                losses.add(done.history["loss"][0], tell.step - step)
+                step = tell.step
+                _check_finite(losses.value, step)
+                if step == last:
+                    with teaching.averaged():
+                        judge.validate(step, losses.value)
+                    losses = Mean()
+                state = {"step": step, "losses": losses.state, "judge": judge.state}
+                checkpoints.write(checkpoint, variables, {"of": of, **state})
+                if tell.interrupt is not None and step < recipe.steps:
+                    raise tell.interrupt
     except KeyboardInterrupt as interrupt:
         interrupted = interrupt
+        if getattr(interrupt, "signal", None) == signal.SIGTERM:
+            raise
         if not judge.history and tell.step:
             # Nothing is written yet: what there is, is better than nothing.
             with teaching.averaged():
@@ -206,6 +233,15 @@ def train(
     if interrupted:
         raise interrupted
     return segmenter.load(folder / "weights.h5")
+
+
+def _check_finite(loss: float, step: int) -> None:
+    if not math.isfinite(loss):
+        message = (
+            f"The loss is {loss} after step {step}. Lower the learning rate; the "
+            "last good weights, if any, are in weights.h5."
+        )
+        raise InputError(message)
 
 
 def _measured(example: catalog.Example) -> catalog.Example:
@@ -232,14 +268,27 @@ class _Judge:
         self.history: list[dict[str, float]] = []
         self.started = time.monotonic()
 
+    def standing(self) -> dict[str, Any]:
+        """Return the part of `Progress` that a judge knows."""
+        seconds = time.monotonic() - self.started
+        return {"metric": self.metric, "best": self.best, "seconds": seconds}
+
+    @property
+    def state(self) -> dict[str, Any]:
+        """Return what `restore` takes, as plain values."""
+        spent = time.monotonic() - self.started
+        return {"best": self.best, "history": self.history, "spent": spent}
+
+    def restore(
+        self, best: float | None, history: list[dict[str, float]], spent: float
+    ) -> None:
+        """Go on judging where another judge stopped."""
+        self.best, self.history = best, list(history)
+        self.started = time.monotonic() - spent
+
     def validate(self, step: int, loss: float) -> None:
         """Measure, and write the weights if none before were better."""
-        if not math.isfinite(loss):
-            message = (
-                f"The loss is {loss} after step {step}. Lower the learning rate; the "
-                "last good weights, if any, are in weights.h5."
-            )
-            raise InputError(message)
+        _check_finite(loss, step)
         row = {"step": step, "loss": loss}
         present = segmenter.Segmenter(self.network, self.facts)
         if self.examples:
@@ -280,36 +329,6 @@ class _Judge:
             name = example.name.replace("/", "-") + ".png"
             (self.folder / "samples").mkdir(exist_ok=True)
             images.write_png(self.folder / "samples" / name, overlay)
-
-
-class _Tell(keras.callbacks.Callback):
-    """Reports every step to the caller."""
-
-    def __init__(
-        self,
-        recipe: Recipe,
-        judge: _Judge,
-        progress: Callable[[Progress], None] | None,
-    ) -> None:
-        super().__init__()
-        self.recipe, self.judge, self.progress = recipe, judge, progress
-        self.step = 0
-        self.loss: Any = math.nan
-
-    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
-        self.step += 1
-        self.loss = logs["loss"]
-        if self.progress is not None:
-            self.progress(
-                Progress(
-                    step=self.step,
-                    steps=self.recipe.steps,
-                    loss=float(self.loss),
-                    metric=self.judge.metric,
-                    best=self.judge.best,
-                    seconds=time.monotonic() - self.judge.started,
-                )
-            )
 
 
 def make_optimizer(plan: Optimizer, steps: int) -> keras.optimizers.Optimizer:

@@ -1,0 +1,131 @@
+"""How a training tells where it stands, and hears that it should stop."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where a training stands: what `train` hands to its `progress` callback."""
+
+    step: int
+    steps: int
+    loss: float
+    metric: str
+    best: float | None
+    seconds: float
+
+    @property
+    def seconds_left(self) -> float:
+        """Return the time that the remaining steps would take at the present rate."""
+        return self.seconds / max(1, self.step) * (self.steps - self.step)
+
+
+class Interrupted(KeyboardInterrupt):
+    """A signal ended the training after a whole step; `signal` is its number."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__()
+        self.signal = number
+
+
+class Mean:
+    """The mean of the losses of steps that were made in several parts."""
+
+    def __init__(self, total: float = 0.0, count: int = 0) -> None:
+        self.total, self.count = total, count
+
+    def add(self, mean: float, count: int) -> None:
+        self.total += float(mean) * count
+        self.count += count
+
+    @property
+    def value(self) -> float:
+        return self.total / self.count
+
+    @property
+    def state(self) -> dict[str, Any]:
+        return {"total": self.total, "count": self.count}
+
+
+class Teller(keras.callbacks.Callback):
+    """Reports every step to the caller, and ends `fit` when a checkpoint is due.
+
+    Args:
+        steps: of the whole training.
+        standing: returns the other fields of `Progress`.
+        progress: called after every step.
+        minutes: after this time, `fit` is ended for a checkpoint.
+    """
+
+    def __init__(
+        self,
+        steps: int,
+        standing: Callable[[], dict[str, Any]],
+        progress: Callable[[Progress], None] | None,
+        minutes: float,
+    ) -> None:
+        super().__init__()
+        self.steps, self.standing, self.progress = steps, standing, progress
+        self.pause = 60 * minutes
+        self.step = 0
+        self.loss: Any = math.nan
+        self.interrupt: KeyboardInterrupt | None = None
+
+    @contextlib.contextmanager
+    def listening(self) -> Iterator[None]:
+        """Let SIGINT and SIGTERM end the training after the step that runs.
+
+        A second Ctrl-C ends it at once. Python gives signals to the main thread alone:
+        elsewhere this does nothing.
+        """
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+
+        def take(number: int, frame: Any) -> None:
+            if self.interrupt is not None and number == signal.SIGINT:
+                raise KeyboardInterrupt
+            self.interrupt = Interrupted(number)
+
+        before = {each: signal.getsignal(each) for each in _SIGNALS}
+        for each, handler in before.items():
+            if handler is not signal.SIG_IGN:
+                signal.signal(each, take)
+        try:
+            yield
+        finally:
+            for each, handler in before.items():
+                signal.signal(each, handler)
+
+    def on_train_begin(self, logs: Any = None) -> None:
+        self.due = time.monotonic() + self.pause
+
+    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+        self.step += 1
+        self.loss = logs["loss"]
+        if self.progress is not None:
+            now = Progress(
+                step=self.step,
+                steps=self.steps,
+                loss=float(self.loss),
+                **self.standing(),
+            )
+            try:
+                self.progress(now)
+            except KeyboardInterrupt as interrupt:
+                self.interrupt = interrupt
+        if self.interrupt is not None or time.monotonic() >= self.due:
+            self.model.stop_training = True
