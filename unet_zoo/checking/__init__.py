@@ -122,7 +122,7 @@ def check(
 
     A mask counts as shifted where its edges agree with the image's gradient at another
     place: 7 robust standard deviations above chance there, and 1.25 times as far as
-    where it is (`checking.registering`).
+    where it is, drawn a little wider or tighter if need be (`checking.registering`).
 
     Args:
         name_or_path: as for `catalog.open_dataset`, and so are the others.

@@ -19,6 +19,13 @@ CERTAIN = 7.0
 BETTER = 1.25
 # Below this, the edges are nowhere near those of the mask.
 LOST = 3.0
+# Outlines drawn so many pixels inside or outside of the edges still fit.
+LOOSE = (-8, -6, -4, -3, -2, 2, 3, 4, 6, 8)
+# Such a contour must be long enough, as a share of the pixels of the edges, which are
+# two wide: what is left between crowded objects says nothing.
+LIKE = 0.4
+# An overlap of neighbouring edges reaches no farther: beyond, what fits here fits.
+OVERLAP = 12
 # Fewer pixels of edges say nothing.
 FEWEST = 60
 
@@ -38,7 +45,8 @@ class Fit:
     """How well a mask fits its image where it is, and where it fits best.
 
     `here` and `best` are in robust standard deviations of the correlation over all
-    shifts tried; `move` is (down, right) in pixels of the image, from here to the best.
+    shifts tried; `move` is (down, right) in pixels of the image, from here to the best,
+    (0, 0) where that is here.
     `turn` says what to do to the mask so that it fits, "" if nothing helps or need be.
     """
 
@@ -61,7 +69,10 @@ def register(image: np.ndarray, labels: np.ndarray) -> Fit | None:
     pixel), divided by their local mean, so that strong and weak edges count alike. The
     mask's edges are the pixels where its ids change. Their correlation over all shifts
     up to `REACH` is one FFT; its height is counted from its median in robust standard
-    deviations.
+    deviations. Outlines drawn too wide or too tight match one side of each object
+    better when they are moved; so before a mask counts as shifted, contours inside and
+    outside of it are tried where it is. Nor is it shifted where it fits well as it is
+    and another place, farther than edges overlap, fits better: objects may be alike.
 
     Args:
         image: (Y, X, C), any numbers.
@@ -91,11 +102,49 @@ def register(image: np.ndarray, labels: np.ndarray) -> Fit | None:
     near = np.hypot(down, right) <= NEAR
     here, best = float(heights[near].max()), float(heights.max())
     y, x = np.unravel_index(heights.argmax(), heights.shape)
-    move = (0, 0) if near[y, x] else (int(y - reach) * step, int(x - reach) * step)
+    shift = (int(y - reach), int(x - reach))
+    move = (0, 0) if near[y, x] else (shift[0] * step, shift[1] * step)
+    if move != (0, 0) and best >= CERTAIN and best >= BETTER * here:
+        if here >= CERTAIN and np.hypot(*shift) > OVERLAP:
+            move = (0, 0)
+        here = max(here, best * _loosely(edges, labels, shift))
     turn = ""
     if here < LOST and best < CERTAIN:
         turn = _turned(edges, labels, near, reach)
     return Fit(here, best, move, turn)
+
+
+def _loosely(edges: np.ndarray, labels: np.ndarray, shift: tuple[int, int]) -> float:
+    """Return how well wider or tighter contours fit here, relative to moved ones."""
+    import scipy.ndimage
+
+    rim = _rim(labels)
+    there = _along(edges, rim, [shift])
+    distance = scipy.ndimage.distance_transform_edt(~rim)
+    here = [(y, x) for y in range(-2, 3) for x in range(-2, 3)]
+    best = 0.0
+    for offset in LOOSE:
+        side = labels > 0 if offset < 0 else labels == 0
+        contour = side & (np.abs(distance - abs(offset)) < 0.75)
+        if np.count_nonzero(contour) >= LIKE * np.count_nonzero(rim):
+            best = max(best, _along(edges, contour, here))
+    return best / there if there > 0 else 0.0
+
+
+def _along(
+    edges: np.ndarray, contour: np.ndarray, shifts: list[tuple[int, int]]
+) -> float:
+    """Return the highest mean of the edges along a contour over some shifts."""
+    y, x = np.nonzero(contour)
+    highest = -np.inf
+    for down, right in shifts:
+        rows, columns = y + down, x + right
+        inside = (rows >= 0) & (rows < edges.shape[0])
+        inside &= (columns >= 0) & (columns < edges.shape[1])
+        if inside.any():
+            mean = float(edges[rows[inside], columns[inside]].mean())
+            highest = max(highest, mean)
+    return highest
 
 
 def _turned(edges: np.ndarray, labels: np.ndarray, near: np.ndarray, reach: int) -> str:
@@ -142,13 +191,7 @@ def _heights(edges: np.ndarray, labels: np.ndarray, reach: int) -> np.ndarray | 
     import scipy.fft
     import scipy.ndimage
 
-    rim = np.zeros(labels.shape, bool)
-    for axis in (0, 1):
-        one = np.moveaxis(labels, axis, 0)
-        changes = (one[1:] != one[:-1]) & (one[1:] >= 0) & (one[:-1] >= 0)
-        inner = np.moveaxis(rim, axis, 0)
-        inner[1:] |= changes
-        inner[:-1] |= changes
+    rim = _rim(labels)
     if np.count_nonzero(rim) < FEWEST or reach < 4:
         return None
     drawn = scipy.ndimage.gaussian_filter(rim.astype(np.float32), 1)
@@ -160,3 +203,15 @@ def _heights(edges: np.ndarray, labels: np.ndarray, reach: int) -> np.ndarray | 
     heights = heights - np.median(heights)
     spread = 1.4826 * float(np.median(np.abs(heights)))
     return heights / spread if spread else None
+
+
+def _rim(labels: np.ndarray) -> np.ndarray:
+    """Return where ids change, bool (Y, X), but for changes to -1."""
+    rim = np.zeros(labels.shape, bool)
+    for axis in (0, 1):
+        one = np.moveaxis(labels, axis, 0)
+        changes = (one[1:] != one[:-1]) & (one[1:] >= 0) & (one[:-1] >= 0)
+        inner = np.moveaxis(rim, axis, 0)
+        inner[1:] |= changes
+        inner[:-1] |= changes
+    return rim
