@@ -360,14 +360,18 @@ def _change(
     )
     grey = _grey.changing(augmentation, size)
 
+    def stored(channels: list[Tensor]) -> Tensor:
+        # A single one is there already.
+        return together(channels) if len(channels) > 1 else joined(channels)
+
     def change(parts: dict[str, Tensor], index: Tensor) -> dict[str, Tensor]:
         image, others, uniform, normal = moved(parts, index)
-        image = together(image)
+        image = stored(image)
         if grey is not None:
             image, mean, deviation = standardized(image)
             image = restored(grey(image, uniform, normal), mean, deviation)
         return {"images": image} | {
-            name: together(channels) for name, channels in others.items()
+            name: stored(channels) for name, channels in others.items()
         }
 
     return _compile.whole(change)
