@@ -84,6 +84,18 @@ _AT = {"learning_rate": ("optimizer", "learning_rate")}
     "optimizer.name=sgd; may be given again.",
 )
 @click.option(
+    "--cache-memory",
+    metavar="SIZE",
+    help="Memory for the encoded images, such as 4GB; beyond it they go to disk.  "
+    "[default: half of what is free]",
+)
+@click.option(
+    "--cache-folder",
+    type=_common.NEW_PATH,
+    metavar="FOLDER",
+    help="Keep the encoded images here, for other trainings too.",
+)
+@click.option(
     "--deterministic",
     is_flag=True,
     help="Repeat bit for bit, which takes slower kernels.",
@@ -101,6 +113,8 @@ def command(
     checkpoint_minutes: float,
     recipe_name: str,
     settings: tuple[str, ...],
+    cache_memory: str | None,
+    cache_folder: Path | None,
     deterministic: bool,
     backend: str | None,
     **options: Any,
@@ -159,11 +173,13 @@ def command(
                 progress=told,
                 resume=resume,
                 checkpoint_minutes=checkpoint_minutes,
+                cache_memory=cache_memory,
+                cache_folder=cache_folder,
             )
     except KeyboardInterrupt as interrupt:
         _common.keep(interrupt, _left(output))
         raise
-    _summarize(output, segmenter.facts.get("validation", {}), told.metric)
+    _summarize(output, segmenter.facts.get("validation", {}))
 
 
 def _recipe(name: str, model: str) -> Recipe:
@@ -261,7 +277,7 @@ class _Told:
     def __init__(self, plan: Recipe) -> None:
         import tqdm
 
-        self.plan, self.metric = plan, ""
+        self.plan = plan
         self.bar = tqdm.tqdm(total=plan.steps, unit="step", disable=None)
 
     def __enter__(self) -> None:
@@ -271,7 +287,6 @@ class _Told:
         self.bar.close()
 
     def __call__(self, now: Progress) -> None:
-        self.metric = now.metric
         best = "" if now.best is None else f"best {now.metric} {now.best:.3f}"
         if not self.bar.disable:
             self.bar.set_postfix_str(f"loss {now.loss:.3f} {best}", refresh=False)
@@ -293,11 +308,12 @@ def _left(output: Path) -> str:
     return f"No validation was reached, so {output} holds no weights."
 
 
-def _summarize(output: Path, best: Mapping[str, Any], metric: str) -> None:
-    if metric in best:
-        click.echo(
-            f"Best {metric} in validation: {best[metric]:.3f}, step {best['step']}"
-        )
+def _summarize(output: Path, best: Mapping[str, Any]) -> None:
+    # Of a dataset of objects there are SEG and Dice; the first is what is compared.
+    for metric in ("SEG", "IoU"):
+        if metric in best:
+            value, step = best[metric], best["step"]
+            click.echo(f"Best {metric} in validation: {value:.3f}, step {step}")
     click.echo(f"Weights, recipe, history, curve and samples: {output}")
     click.echo("Segment with them:")
     weights = output / "weights.h5"
