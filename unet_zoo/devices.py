@@ -1,4 +1,4 @@
-"""The only file that knows backends and precisions."""
+"""What depends on the backend: its choice, precision, compiling, repeating."""
 
 from __future__ import annotations
 
