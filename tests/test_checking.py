@@ -645,14 +645,16 @@ def test_the_command_is_one_that_train_takes(tmp_path):
     """Its options are those of the command, and they make a recipe and a network."""
     import shlex
 
-    from unet_zoo import registry
+    from unet_zoo import cli, registry
     from unet_zoo.cli import train
 
     folder = disks(tmp_path / "my images", 20, 130)
     suggestion = checking.check(folder).suggestion
     words = shlex.split(suggestion.command)
     assert words[:3] == ["unet-zoo", "train", "unet"]
-    context = train.command.make_context("train", words[2:])
+    # With its group above it: a command remembers the help options it first had.
+    above = cli.main.make_context("unet-zoo", ["train"])
+    context = train.command.make_context("train", words[2:], parent=above)
     assert context.params["dataset"] == str(folder)
     names = ("batch", "patch", "depth", "scale", "target")
     options = {name: context.params[name] for name in names}

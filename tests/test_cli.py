@@ -22,7 +22,16 @@ import pytest
 import tifffile
 from click.testing import CliRunner, Result
 
-from unet_zoo import catalog, cli, images, recipe, registry, segmenter, weights
+from unet_zoo import (
+    catalog,
+    checkpoints,
+    cli,
+    images,
+    recipe,
+    registry,
+    segmenter,
+    weights,
+)
 from unet_zoo.cli import _common, train
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -283,6 +292,7 @@ def test_train_then_evaluate_then_segment(
         "weights.h5",
         "recipe.toml",
         "history.csv",
+        "checkpoint.npz",
         "curve.png",
         "samples",
     }
@@ -359,7 +369,16 @@ def test_an_interrupted_training_says_what_it_keeps(
     )
     assert result.exit_code == 130
     assert f"Interrupted. The best weights so far are in {output}" in result.stderr
-    assert segmenter.load(output / "weights.h5").facts["validation"]["step"] == 1
+    # The step that ran was finished; only then everything was written.
+    assert checkpoints.read_facts(output / "checkpoint.npz")["step"] == 2
+    best = segmenter.load(output / "weights.h5").facts["validation"]["step"]
+    assert best in (1, 2)
+    assert "The same command with --resume goes on." in result.stderr
+    again = ("--output", output, "--resume")
+    assert (
+        "step 9/9"
+        in run("train", "unet", "--dataset", folder, *TINY, *arguments, *again).stderr
+    )
 
 
 def test_results_are_what_the_segmenter_says(tiny: Path, tmp_path: Path) -> None:

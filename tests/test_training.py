@@ -93,6 +93,7 @@ def test_the_folder_is_complete(trained):
     _, folder, _ = trained
     found = sorted(str(path.relative_to(folder)) for path in folder.rglob("*.*"))
     assert found == [
+        "checkpoint.npz",
         "curve.png",
         "history.csv",
         "recipe.toml",
