@@ -29,6 +29,8 @@ MEASURED = (
     Path(__file__).resolve().parent.parent / "unet_zoo" / "models" / "_measured.json"
 )
 SIZE = 512
+# At 512 its overcomplete branch computes on 4096x4096 pixels: more than 24 GiB.
+SMALLER = {"kiunet": 128}
 # The same architecture elsewhere: what to import, and what to build for one channel and
 # two classes.
 PEERS = {
@@ -65,7 +67,8 @@ def build(name: str) -> Any:
     """Return the variant as its paper has it, at 512x512 or the next size."""
     from unet_zoo import registry
 
-    return registry.build_near(name, (SIZE, SIZE))
+    size = SMALLER.get(name, SIZE)
+    return registry.build_near(name, (size, size))
 
 
 def size_and_work(name: str) -> dict[str, float]:
@@ -80,6 +83,7 @@ def size_and_work(name: str) -> dict[str, float]:
     return {
         "parameters": model.count_params(),
         "gmac": counter.get_total_flops() / 2e9,
+        "size": model.input_shape[1],
     }
 
 

@@ -121,3 +121,13 @@ def test_listing_and_describing_import_no_framework() -> None:
         [sys.executable, "-c", program], capture_output=True, text=True, check=False
     )
     assert result.returncode == 0, result.stderr
+
+
+def test_every_model_is_measured() -> None:
+    """By `benchmarks/rank_models.py`, for the list and the page of models."""
+    for name in registry.names():
+        found = registry.measured(name)
+        assert found["gmac"] > 0, name
+        assert 0 < found["seconds_per_image"] < found["seconds_per_step"], name
+        assert all(registry.measured_cells(name))
+    assert registry.measured("unet")["parameters"] == 31_030_658

@@ -111,8 +111,9 @@ def arguments(name: str) -> dict[str, str]:
 def measured(name: str) -> dict[str, Any]:
     """Return what `benchmarks/rank_models.py` measured of a model, {} if nothing yet.
 
-    The default model at 512x512: "parameters", "gmac" (10**9 multiply-accumulates),
-    "seconds_per_image" and "seconds_per_step" of training, batch 1.
+    The default model at `size` x `size` pixels: "parameters", "gmac" (10**9
+    multiply-accumulates), "seconds_per_image" and "seconds_per_step" of training,
+    batch 1, and "size": 512, but for a model that needs too much memory there.
 
     >>> registry.measured("unet")["parameters"]  # doctest: +SKIP
     31030658
@@ -127,11 +128,12 @@ def measured_cells(name: str) -> tuple[str, str, str, str]:
     found = measured(name)
     if not found:
         return "", "", "", ""
+    at = "" if found["size"] == 512 else f" ({found['size']} px)"
     return (
         f"{found['parameters'] / 1e6:.2f} M",
-        f"{found['gmac']:.0f}",
-        f"{found['seconds_per_image']:.2f}",
-        f"{found['seconds_per_step']:.2f}",
+        f"{found['gmac']:.0f}{at}",
+        f"{found['seconds_per_image']:.2f}{at}",
+        f"{found['seconds_per_step']:.2f}{at}",
     )
 
 
