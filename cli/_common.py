@@ -145,14 +145,8 @@ backend_option = click.option(
     type=click.Choice(devices.BACKENDS),
     help="What computes.  [default: KERAS_BACKEND, else tensorflow]",
 )
-dataset_options = together(
-    click.option(
-        "--dataset",
-        required=True,
-        metavar="NAME|FOLDER",
-        help="A name that `unet-zoo datasets` lists, your own folder, CSV or COCO "
-        "file, or tfds:NAME.",
-    ),
+# Where a dataset comes from.
+source_options = together(
     click.option("--config", metavar="NAME", help="Configuration of a named dataset."),
     click.option(
         "--manual-dir",
@@ -165,6 +159,17 @@ dataset_options = together(
         help="Where named datasets are kept.  [default: UNET_ZOO_DATA_DIR, else "
         "~/.cache/unet_zoo/tfds]",
     ),
+)
+dataset_argument = click.argument("dataset", metavar="DATASET")
+dataset_options = together(
+    click.option(
+        "--dataset",
+        required=True,
+        metavar="NAME|FOLDER",
+        help="A name that `unet-zoo datasets` lists, your own folder, CSV or COCO "
+        "file, or tfds:NAME.",
+    ),
+    source_options,
 )
 segment_options = together(
     click.option(

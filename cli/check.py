@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from unet_zoo import errors
-from unet_zoo.cli import _common, _sources
+from unet_zoo.cli import _common
 
 if TYPE_CHECKING:
     from unet_zoo.checking import Finding, Report
@@ -23,8 +23,8 @@ _COLOURS = {"error": "red", "warning": "yellow", "note": "cyan"}
 
 
 @click.command()
-@_sources.dataset_argument
-@_sources.source_options
+@_common.dataset_argument
+@_common.source_options
 @_common.json_option
 @click.option(
     "--picture",

@@ -7,11 +7,11 @@ from pathlib import Path
 import click
 
 from unet_zoo import files
-from unet_zoo.cli import _common, _sources
+from unet_zoo.cli import _common
 
 
 @click.command()
-@_sources.dataset_argument
+@_common.dataset_argument
 @click.option(
     "--output",
     required=True,
@@ -40,7 +40,7 @@ from unet_zoo.cli import _common, _sources
     metavar="NUMBER",
     help="Write this instead of -1 where nothing is annotated; 0 is background.",
 )
-@_sources.source_options
+@_common.source_options
 def command(
     dataset: str,
     output: Path,

@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
-import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from unet_zoo import errors, files, recipe, registry
-from unet_zoo.cli import _common
+from unet_zoo import files, registry
+from unet_zoo.cli import _common, _recipes
 
 if TYPE_CHECKING:
     from unet_zoo.recipe import Recipe
     from unet_zoo.training import Progress
-
-# Options that are arguments of the network, and one that lies deeper in the recipe.
-_OF_MODEL = ("filters", "depth")
-_AT = {"learning_rate": ("optimizer", "learning_rate")}
 
 
 @click.command()
@@ -51,14 +46,7 @@ _AT = {"learning_rate": ("optimizer", "learning_rate")}
     metavar="MINUTES",
     help="Time between two checkpoints; each validation also writes one.",
 )
-@click.option(
-    "--recipe",
-    "recipe_name",
-    default="default",
-    show_default=True,
-    metavar="NAME|FILE",
-    help="A name that `unet-zoo recipes` lists, or a recipe.toml.",
-)
+@_recipes.recipe_option
 @click.option("--steps", type=int, help="Number of steps.")
 @click.option("--batch", type=int, help="Patches a step.")
 @click.option("--patch", type=int, help="Height and width of a patch in pixels.")
@@ -136,7 +124,7 @@ def command(
       unet-zoo train resunet --dataset my_dataset/ --steps 500 --output runs/first
     """
     registry.info(model)
-    plan = _changed(_recipe(recipe_name, model), options, settings)
+    plan = _recipes.changed(_recipes.read(recipe_name, model), options, settings)
     _common.check_dataset(dataset, config)
     asked = options["target"] or any(each.startswith("target=") for each in settings)
     if output is None:
@@ -157,7 +145,7 @@ def command(
         validation=validation,
     )
     if recipe_name == "default" and not asked:
-        plan = _suited(plan, dataset, data.kind)
+        plan = _recipes.suited(plan, dataset, data.kind)
     training = _common.engine("training", backend)
     if deterministic:
         _common.engine("devices", backend).deterministic()
@@ -182,93 +170,12 @@ def command(
     _summarize(output, segmenter.facts.get("validation", {}))
 
 
-def _recipe(name: str, model: str) -> Recipe:
-    """Return a named recipe, or the one in a file that a training wrote."""
-    path = Path(name)
-    if path.suffix != ".toml":
-        return recipe.named(name, model)
-    try:
-        values = tomllib.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        message = f"{path} is not TOML: {error}."
-        raise errors.InputError(message) from error
-    found = recipe.from_dict(values)
-    if found.model != model:
-        message = f"{path} is a recipe of the model {found.model!r}, not {model!r}."
-        raise errors.InputError(message)
-    return found
-
-
-def _changed(
-    plan: Recipe, options: Mapping[str, Any], settings: Sequence[str]
-) -> Recipe:
-    """Return the recipe with the options of the command line, --set last."""
-    changes: dict[str, Any] = {}
-    for name, value in options.items():
-        if value is not None:
-            at = ("model_arguments", name) if name in _OF_MODEL else (name,)
-            _put(changes, _AT.get(name, at), value, name)
-    for setting in settings:
-        key, equals, text = setting.partition("=")
-        if not equals or not key:
-            message = f"--set takes KEY=VALUE, such as steps=500. Received: {setting}"
-            raise errors.InputError(message)
-        _put(changes, tuple(key.split(".")), _value(text), f"--set {key}")
-    for name in ("model_arguments", "target_arguments"):
-        # Sections with free keys: what is not named stays as the recipe has it.
-        if isinstance(changes.get(name), dict):
-            changes[name] = {**getattr(plan, name), **changes[name]}
-            for key in ("classes", "input_shape"):
-                if name == "model_arguments" and key in changes[name]:
-                    message = f"The target and the data decide on {key}, not a --set."
-                    raise errors.InputError(message)
-    if changes.get("model", plan.model) != plan.model:
-        message = "The model is the first argument of train, not a --set."
-        raise errors.InputError(message)
-    return plan.replace(**changes)
-
-
 def _word(dataset: str) -> str:
     """Return the name of a dataset as it may stand in the name of a folder."""
     if dataset.startswith("tfds:"):
         return dataset.removeprefix("tfds:").partition("?")[0].replace("/", "-")
     path = Path(dataset).expanduser().resolve()
     return path.stem if path.is_file() else path.name
-
-
-def _suited(plan: Recipe, dataset: str, kind: str | None = None) -> Recipe:
-    """Return a recipe without objects where the labels of a dataset are classes."""
-    from unet_zoo import catalog
-
-    if kind is None:
-        named = dataset in catalog.names()
-        kind = catalog.info(dataset).kind if named else "instances"
-    if kind == "instances" or plan.target != "distance" or plan.target_arguments:
-        return plan
-    click.echo(
-        f"The labels of {dataset} are classes, not objects: the target is semantic, "
-        "unless --target says otherwise.",
-        err=True,
-    )
-    return plan.replace(target="semantic")
-
-
-def _put(changes: dict[str, Any], at: Sequence[str], value: Any, name: str) -> None:
-    section: Any = changes
-    for key in at[:-1]:
-        section = section.setdefault(key, {})
-        if not isinstance(section, dict):
-            message = f"{name}: {key} has already been given a value of its own."
-            raise errors.InputError(message)
-    section[at[-1]] = value
-
-
-def _value(text: str) -> Any:
-    """Return what `text` is in TOML; a bare word is a text."""
-    try:
-        return tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
-        return text
 
 
 class _Told:

@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from unet_zoo import files, recipe
-from unet_zoo.cli import _common, _sources, train
+from unet_zoo.cli import _common, _recipes
 
 if TYPE_CHECKING:
     from unet_zoo.recipe import Recipe
 
 
 @click.command()
-@_sources.dataset_argument
+@_common.dataset_argument
 @click.option(
     "--output",
     type=_common.NEW_PATH,
@@ -40,14 +40,7 @@ if TYPE_CHECKING:
     help="Rows of a page.",
 )
 @click.option("--seed", type=int, help="Other images, places and random changes.")
-@click.option(
-    "--recipe",
-    "recipe_name",
-    default="default",
-    show_default=True,
-    metavar="NAME|FILE",
-    help="A name that `unet-zoo recipes` lists, or a recipe.toml.",
-)
+@_recipes.recipe_option
 @click.option("--model", metavar="NAME", help="As for train.  [default: unet]")
 @click.option(
     "--augmentation",
@@ -73,7 +66,7 @@ if TYPE_CHECKING:
     metavar="PIXELS",
     help="Side of the tiles, in pixels that the network sees.",
 )
-@_sources.source_options
+@_common.source_options
 @_common.backend_option
 def command(
     dataset: str,
@@ -114,11 +107,9 @@ def command(
     plan = _recipe(recipe_name, model)
     if augmentation is not None:
         plan = plan.replace(augmentation=recipe.Augmentation.named(augmentation))
-    plan = train._changed(plan, options, settings)
+    plan = _recipes.changed(plan, options, settings)
     _common.check_dataset(dataset, config)
     asked = options["target"] or any(each.startswith("target=") for each in settings)
-    if recipe_name == "default" and not asked:
-        plan = train._suited(plan, dataset)
     if output is None:
         name = Path(dataset).expanduser().resolve().name
         output = Path("pages") / re.sub(r"[^\w.-]+", "_", name)
@@ -128,6 +119,8 @@ def command(
     data = _common.open_dataset(
         dataset, backend, config=config, manual_dir=manual_dir, data_dir=data_dir
     )
+    if recipe_name == "default" and not asked:
+        plan = _recipes.suited(plan, dataset, data.kind)
     visualizing = _common.engine("visualizing", backend)
     click.echo(
         f"{data.name}, {data.size_of.get(split, 0)} {split}. {data.note}", err=True
@@ -158,4 +151,4 @@ def _recipe(name: str, model: str | None) -> Recipe:
         with contextlib.suppress(ValueError):  # what is wrong is said below
             values = tomllib.loads(Path(name).read_text(encoding="utf-8"))
             model = str(values.get("model", "unet"))
-    return train._recipe(name, model or "unet")
+    return _recipes.read(name, model or "unet")

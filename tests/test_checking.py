@@ -646,7 +646,7 @@ def test_the_command_is_one_that_train_takes(tmp_path):
     import shlex
 
     from unet_zoo import cli, registry
-    from unet_zoo.cli import train
+    from unet_zoo.cli import _recipes, train
 
     folder = disks(tmp_path / "my images", 20, 130)
     suggestion = checking.check(folder).suggestion
@@ -658,7 +658,7 @@ def test_the_command_is_one_that_train_takes(tmp_path):
     assert context.params["dataset"] == str(folder)
     names = ("batch", "patch", "depth", "scale", "target")
     options = {name: context.params[name] for name in names}
-    plan = train._changed(train._recipe("default", "unet"), options, ())
+    plan = _recipes.changed(_recipes.read("default", "unet"), options, ())
     assert plan.patch == suggestion.options["patch"]
     side = plan.patch
     network = registry.build(

@@ -32,7 +32,7 @@ from unet_zoo import (
     segmenter,
     weights,
 )
-from unet_zoo.cli import _common, train
+from unet_zoo.cli import _common, _recipes, train
 
 ROOT = Path(__file__).resolve().parent.parent
 CONTEXT = click.Context(cli.main, info_name="unet-zoo")
@@ -334,11 +334,13 @@ def test_train_then_evaluate_then_segment(
 
 def test_classes_are_taught_as_classes(capsys: pytest.CaptureFixture[str]) -> None:
     plan = recipe.named("default")
-    assert train._suited(plan, "membrane") == plan.replace(target="semantic")
+    assert _recipes.suited(
+        plan, "membrane", catalog.info("membrane").kind
+    ) == plan.replace(target="semantic")
     assert "the target is semantic" in capsys.readouterr().err
-    assert train._suited(plan, "hela") == plan
+    assert _recipes.suited(plan, "hela", catalog.info("hela").kind) == plan
     paper = recipe.named("paper")
-    assert train._suited(paper, "membrane") == paper
+    assert _recipes.suited(paper, "membrane", catalog.info("membrane").kind) == paper
     assert not capsys.readouterr().err
 
 
@@ -478,7 +480,7 @@ def test_options_change_the_recipe_and_nothing_else(
     options: dict[str, object], settings: Sequence[str], expected: dict[str, object]
 ) -> None:
     plan = recipe.named("default")
-    changed = train._changed(plan, options, settings).to_dict()
+    changed = _recipes.changed(plan, options, settings).to_dict()
 
     def merged(base: dict, changes: dict) -> dict:
         inner = {

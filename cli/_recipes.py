@@ -1,0 +1,104 @@
+"""What verbs need that take a recipe: its option, its reading, changes to it."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from unet_zoo import errors, recipe
+
+if TYPE_CHECKING:
+    from unet_zoo.recipe import Recipe
+
+# Options that are arguments of the network, and one that lies deeper in the recipe.
+_OF_MODEL = ("filters", "depth")
+_AT = {"learning_rate": ("optimizer", "learning_rate")}
+
+recipe_option = click.option(
+    "--recipe",
+    "recipe_name",
+    default="default",
+    show_default=True,
+    metavar="NAME|FILE",
+    help="A name that `unet-zoo recipes` lists, or a recipe.toml.",
+)
+
+
+def read(name: str, model: str) -> Recipe:
+    """Return a named recipe, or the one in a file that a training wrote."""
+    path = Path(name)
+    if path.suffix != ".toml":
+        return recipe.named(name, model)
+    try:
+        values = tomllib.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        message = f"{path} is not TOML: {error}."
+        raise errors.InputError(message) from error
+    found = recipe.from_dict(values)
+    if found.model != model:
+        message = f"{path} is a recipe of the model {found.model!r}, not {model!r}."
+        raise errors.InputError(message)
+    return found
+
+
+def changed(
+    plan: Recipe, options: Mapping[str, Any], settings: Sequence[str]
+) -> Recipe:
+    """Return the recipe with the options of the command line, --set last."""
+    changes: dict[str, Any] = {}
+    for name, value in options.items():
+        if value is not None:
+            at = ("model_arguments", name) if name in _OF_MODEL else (name,)
+            _put(changes, _AT.get(name, at), value, name)
+    for setting in settings:
+        key, equals, text = setting.partition("=")
+        if not equals or not key:
+            message = f"--set takes KEY=VALUE, such as steps=500. Received: {setting}"
+            raise errors.InputError(message)
+        _put(changes, tuple(key.split(".")), _value(text), f"--set {key}")
+    for name in ("model_arguments", "target_arguments"):
+        # Sections with free keys: what is not named stays as the recipe has it.
+        if isinstance(changes.get(name), dict):
+            changes[name] = {**getattr(plan, name), **changes[name]}
+            for key in ("classes", "input_shape"):
+                if name == "model_arguments" and key in changes[name]:
+                    message = f"The target and the data decide on {key}, not a --set."
+                    raise errors.InputError(message)
+    if changes.get("model", plan.model) != plan.model:
+        message = "The model is the first argument of train, not a --set."
+        raise errors.InputError(message)
+    return plan.replace(**changes)
+
+
+def suited(plan: Recipe, dataset: str, kind: str) -> Recipe:
+    """Return a recipe without objects where the labels of a dataset are classes."""
+    if kind == "instances" or plan.target != "distance" or plan.target_arguments:
+        return plan
+    click.echo(
+        f"The labels of {dataset} are classes, not objects: the target is semantic, "
+        "unless --target says otherwise.",
+        err=True,
+    )
+    return plan.replace(target="semantic")
+
+
+def _put(changes: dict[str, Any], at: Sequence[str], value: Any, name: str) -> None:
+    section: Any = changes
+    for key in at[:-1]:
+        section = section.setdefault(key, {})
+        if not isinstance(section, dict):
+            message = f"{name}: {key} has already been given a value of its own."
+            raise errors.InputError(message)
+    section[at[-1]] = value
+
+
+def _value(text: str) -> Any:
+    """Return what `text` is in TOML; a bare word is a text."""
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text
