@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import secrets
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -57,3 +58,34 @@ def check_unused(
         message = f"The output folder {folder} is not empty. "
         message += way_out.format(free=free)
         raise InputError(message)
+
+
+@contextlib.contextmanager
+def whole_folder(folder: Path) -> Iterator[Path]:
+    """Yield a folder beside `folder` to write into; move it into place on success.
+
+    If the body raises, the temporary folder is removed and `folder` is as it was. One
+    that holds anything is refused.
+
+    >>> import tempfile
+    >>> target = Path(tempfile.mkdtemp()) / "new"
+    >>> with whole_folder(target) as part:
+    ...     _ = (part / "a.txt").write_text("whole")
+    >>> [file.name for file in target.iterdir()]
+    ['a.txt']
+    """
+    check_unused(folder)
+    made = [each for each in folder.parents if not each.exists()]
+    part = folder.with_name(f".{folder.name}.{secrets.token_hex(4)}.part")
+    try:
+        part.mkdir(parents=True)
+        yield part
+        if folder.is_dir():  # and empty
+            folder.rmdir()
+        part.rename(folder)
+    except BaseException:
+        shutil.rmtree(part, ignore_errors=True)
+        for parent in made:
+            with contextlib.suppress(OSError):
+                parent.rmdir()
+        raise

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import re
-import secrets
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +16,7 @@ from unet_zoo import catalog, files, images
 from unet_zoo.errors import InputError, unknown
 from unet_zoo.preparing import coco, planes, readme
 
-__all__ = ["FORMATS", "file_names", "prepare", "whole_folder"]
+__all__ = ["FORMATS", "file_names", "prepare"]
 
 FORMATS = ("png", "npy", "tiff", "coco")
 _SUFFIX = {"png": ".png", "npy": ".npy", "tiff": ".tif", "coco": ".png"}
@@ -82,7 +80,7 @@ def prepare(
     chosen = _chosen(dataset, splits)
     total, done = sum(dataset.size_of[split] for split in chosen), 0
     output = Path(output).expanduser().resolve()
-    with whole_folder(output) as part:
+    with files.whole_folder(output) as part:
         counts = {}
         for split in chosen:
             # Read twice where they are lazy, rather than held in memory.
@@ -99,36 +97,6 @@ def prepare(
         text = readme.text(dataset, format, unannotated, counts)
         (part / "README.txt").write_text(text, encoding="utf-8")
     return output
-
-
-@contextlib.contextmanager
-def whole_folder(folder: Path) -> Iterator[Path]:
-    """Yield a folder beside `folder` to write into; move it into place on success.
-
-    If the body raises, the temporary folder is removed and `folder` is as it was. One
-    that holds anything is refused.
-
-    >>> target = Path(tempfile.mkdtemp()) / "new"
-    >>> with whole_folder(target) as part:
-    ...     _ = (part / "a.txt").write_text("whole")
-    >>> [file.name for file in target.iterdir()]
-    ['a.txt']
-    """
-    files.check_unused(folder)
-    made = [each for each in folder.parents if not each.exists()]
-    part = folder.with_name(f".{folder.name}.{secrets.token_hex(4)}.part")
-    try:
-        part.mkdir(parents=True)
-        yield part
-        if folder.is_dir():  # and empty
-            folder.rmdir()
-        part.rename(folder)
-    except BaseException:
-        shutil.rmtree(part, ignore_errors=True)
-        for parent in made:
-            with contextlib.suppress(OSError):
-                parent.rmdir()
-        raise
 
 
 def file_names(names: Sequence[str]) -> list[str]:

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 
 from unet_zoo import catalog, files, pipeline, registry, targets, tiling
 from unet_zoo.errors import InputError
-from unet_zoo.preparing import whole_folder
 from unet_zoo.recipe import Recipe
 from unet_zoo.targets import Target
 from unet_zoo.visualizing import captions, gathering, pages, report
@@ -112,7 +111,7 @@ def visualize(
         )
     drawn["targets"] = lambda: pages.targets(first, recipe.target, margin)
 
-    with whole_folder(output) as part:
+    with files.whole_folder(output) as part:
         pictures = {}
         for done, (name, draw) in enumerate(drawn.items(), start=1):
             pictures[name] = _png(draw())
