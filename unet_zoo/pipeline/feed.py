@@ -69,7 +69,7 @@ def batches(
         raise InputError(message)
     kept = stacks if isinstance(stacks, Stacks) else Stacks.of(stacks)
     window = window_size(recipe.augmentation, recipe.patch, kept.shapes)
-    border = _border(recipe.augmentation)
+    border = recipe.augmentation.border
     uniforms, normals = augment.draw_size(recipe.augmentation)
     count, channels, patch = len(kept), kept.channels, recipe.patch
     weights = None
@@ -158,7 +158,7 @@ def window_size(
     64
     """
     limit = max(patch, 2 * max(map(max, shapes)) - patch)
-    if _border(augmentation) == "crop":
+    if augmentation.border == "crop":
         smallest = min(map(min, shapes))
         limit = patch + max(0, smallest - patch) // 2 * 2
     if limit == patch:
@@ -169,19 +169,13 @@ def window_size(
     return min(_windows[known], limit)
 
 
-def _border(augmentation: Augmentation) -> str:
-    return str(getattr(augmentation, "border", "mirror"))
-
-
 def _margin(augmentation: Augmentation, patch: int) -> int:
     """Return how far beyond a patch 99 of 100 of the pixels it reads lie, at most."""
     # A smaller patch with a smaller bend looks the same from further away.
     small = min(patch, _MEASURED)
-    changes: dict[str, Any] = {
-        name: 0.0 for name in _GREY if hasattr(augmentation, name)
-    }
-    changes["elastic"] = augmentation.elastic * small / patch
-    moving = dataclasses.replace(augmentation, **changes)
+    still: dict[str, Any] = dict.fromkeys(_GREY, 0.0)
+    bend = augmentation.elastic * small / patch
+    moving = dataclasses.replace(augmentation, **still, elastic=bend)
     side = 3 * small
     away = np.abs(np.arange(side) - (side - 1) / 2)
     # A map of how far each pixel is from the middle, moved like any other target.
