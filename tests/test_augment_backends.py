@@ -5,15 +5,14 @@ Each backend needs a process of its own: this file, run as a script.
 
 from __future__ import annotations
 
-import os
-import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+import three_backends
+from three_backends import BACKENDS
 
-BACKENDS = ("tensorflow", "jax", "torch")
 SIZE = 144  # enough pixels that TensorFlow compiles
 
 
@@ -118,39 +117,13 @@ def work(folder: Path) -> None:
         "paper",
         "strong",
     }
-    np.savez(folder / "found.npz", **found)
+    np.savez(folder / "results.npz", **found)
 
 
 @pytest.fixture(scope="module")
 def results(tmp_path_factory) -> dict[str, dict[str, np.ndarray]]:
     """Return what every backend wrote down."""
-    started, found = {}, {}
-    for backend in BACKENDS:
-        folder = tmp_path_factory.mktemp(backend)
-        environment = {
-            **os.environ,
-            "KERAS_BACKEND": backend,
-            "TF_CPP_MIN_LOG_LEVEL": "2",
-        }
-        process = subprocess.Popen(
-            [sys.executable, __file__, str(folder)],
-            env=environment,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        started[backend] = (process, folder)
-    try:
-        for backend, (process, folder) in started.items():
-            _, said = process.communicate(timeout=600)
-            assert process.returncode == 0, said[-3000:]
-            with np.load(folder / "found.npz") as file:
-                found[backend] = dict(file)
-    finally:
-        for process, _ in started.values():
-            process.kill()
-            process.communicate()
-    return found
+    return three_backends.results(__file__, tmp_path_factory, timeout=600)
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
