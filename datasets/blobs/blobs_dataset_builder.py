@@ -75,6 +75,12 @@ class Builder(tfds.core.GeneratorBasedBuilder):
             description="As mixed, with ten times the images to train on.",
         ),
         BlobsConfig(
+            name="huge",
+            difficulty="mixed",
+            number=(9000, 90),
+            description="As mixed, with thirty times the images to train on.",
+        ),
+        BlobsConfig(
             name="easy",
             difficulty="easy",
             description="Separate discs on an even ground.",
