@@ -54,6 +54,33 @@ def precision(policy: str) -> Iterator[None]:
         keras.config.set_dtype_policy(before)
 
 
+@contextlib.contextmanager
+def without_values() -> Iterator[None]:
+    """Build models within the block whose weights will be assigned, none drawn.
+
+    JAX compiles a program for every shape it draws, which takes it ten times as long
+    as all else that loading does. The other backends draw as always.
+    """
+    import keras
+
+    if keras.backend.backend() != "jax":
+        yield
+        return
+    from keras.src.backend.common import global_state
+
+    # Keras keeps a list of what still waits for its value, and would draw all of it
+    # when the next scope ends, or fail at what has been assigned since.
+    waiting = global_state.get_global_attribute("uninitialized_variables", [], True)
+    before = len(waiting)
+    with keras.StatelessScope(initialize_variables=False):
+        yield
+    made, waiting[before:] = waiting[before:], []
+    for variable in made:
+        if not keras.backend.is_float_dtype(variable.dtype):
+            # The state of a random generator is no weight: nobody assigns it.
+            variable._deferred_initialize()
+
+
 def deterministic() -> None:
     """Make every later computation of this process repeat bit for bit.
 

@@ -294,12 +294,13 @@ def load(
     path = weights.find(name_or_path, base_url=base_url, offline=offline)
     facts = weights.read_facts(path)
     target = targets.get(facts["target"], **facts["target_arguments"])
-    network = registry.build(
-        facts["model"],
-        input_shape=(None, None, facts["channels"]),
-        classes=target.channels,
-        **facts["model_arguments"],
-    )
+    with devices.without_values():
+        network = registry.build(
+            facts["model"],
+            input_shape=(None, None, facts["channels"]),
+            classes=target.channels,
+            **facts["model_arguments"],
+        )
     weights.assign(network, path)
     return Segmenter(network, facts)
 
