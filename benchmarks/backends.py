@@ -91,13 +91,14 @@ def work(folder: Path) -> None:
     """Run every variant of the folder's plan on the backend of this process."""
     import keras
 
-    from unet_zoo import registry, segmenter, weights
+    from unet_zoo import devices, registry, segmenter, weights
 
     plan = json.loads((folder / "plan.json").read_text())
     backend = keras.backend.backend()
     for name, arguments in plan["variants"].items():
         keras.utils.set_random_seed(0)
-        network = registry.build_near(name, plan["size"], **arguments)
+        with devices.without_values():
+            network = registry.build_near(name, plan["size"], **arguments)
         shape = (1, *network.input_shape[1:])
         path = folder / f"{name}.h5"
         generator = np.random.default_rng(0)
@@ -113,9 +114,9 @@ def work(folder: Path) -> None:
             weights.write(path, network, facts)
         weights.assign(network, path)
         image = np.random.default_rng(1).normal(size=shape).astype("float32")
-        output = network(image, training=False)
-        output = output[0] if isinstance(output, list | tuple) else output
-        array = keras.ops.convert_to_numpy(output)
+        # Compiled as one, as everybody runs it; TensorFlow is the reference.
+        array = network.predict_on_batch(image)
+        array = array[0] if isinstance(array, list | tuple) else array
         np.save(folder / f"{name}-{backend}.npy", array)
         keras.backend.clear_session()
 
