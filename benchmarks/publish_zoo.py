@@ -57,8 +57,8 @@ HELA = dict(
 )
 WORDS = {
     "unet-blobs": publishing.Words(
-        summary="A small U-Net that finds blob-like objects in grey images of all "
-        "kinds, taught by drawn images alone.",
+        summary="A U-Net that finds blob-like objects in grey images of all kinds, "
+        "taught by drawn images alone.",
         use=(
             "Round or irregular objects that stand out from their surroundings, bright "
             "on dark or dark on bright, from 8 to 90 pixels across: coins, nuclei, "
@@ -73,12 +73,12 @@ WORDS = {
         licence="Apache-2.0",
         citation="Ronneberger, Fischer, Brox: U-Net, 2015, "
         "https://arxiv.org/abs/1505.04597",
-        reproduce="unet-zoo train unet --dataset blobs --config large "
-        "--validation 0.02 --recipe zoo/unet-blobs/recipe.toml",
+        reproduce="unet-zoo train unet --dataset blobs --config huge "
+        "--validation 0.01 --recipe zoo/unet-blobs/recipe.toml",
     ),
     "unet-hela": publishing.Words(
-        summary="A small U-Net that finds HeLa cells in differential interference "
-        "contrast.",
+        summary="A U-Net that finds HeLa cells in differential interference contrast, "
+        "at their full resolution.",
         reproduce="unet-zoo train unet --dataset hela --manual-dir DATA "
         "--recipe zoo/unet-hela/recipe.toml",
         **HELA,
