@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import keras
 import numpy as np
 import pytest
 
@@ -40,6 +41,7 @@ def run(tmp_path):
             "validation": 1,
         },
     )
+    keras.utils.set_random_seed(0)
     network = registry.build("unet", classes=3, **arguments)
     folder = tmp_path / "run"
     folder.mkdir()
