@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from unet_zoo import files, registry
+from unet_zoo import devices, files, registry
 from unet_zoo.cli import _common, _recipes
 
 if TYPE_CHECKING:
@@ -57,7 +57,9 @@ if TYPE_CHECKING:
 )
 @click.option("--target", help="semantic, border or distance.")
 @click.option("--learning-rate", type=float, help="The highest learning rate.")
-@click.option("--precision", help="float32 or mixed_bfloat16.")
+@click.option(
+    "--precision", help="float32, mixed_bfloat16, or mixed_float16 (scaling the loss)."
+)
 @click.option(
     "--tta", type=int, help="Flips and rotations averaged in prediction: 1, 4, 7 or 8."
 )
@@ -88,6 +90,19 @@ if TYPE_CHECKING:
     is_flag=True,
     help="Repeat bit for bit, which takes slower kernels.",
 )
+@click.option(
+    "--distribute",
+    type=click.Choice(devices.DISTRIBUTIONS),
+    default="auto",
+    show_default=True,
+    help="How several devices share every batch; auto: all GPUs that can.",
+)
+@click.option(
+    "--devices",
+    "wanted",
+    metavar="KIND[:N]",
+    help="gpu, gpu:2, cpu, or cpu:2 for two logical ones, to try it out.",
+)
 @_common.backend_option
 def command(
     model: str,
@@ -104,6 +119,8 @@ def command(
     cache_memory: str | None,
     cache_folder: Path | None,
     deterministic: bool,
+    distribute: str,
+    wanted: str | None,
     backend: str | None,
     **options: Any,
 ) -> None:
@@ -130,12 +147,17 @@ def command(
     if output is None:
         name = _word(dataset)
         output = Path("runs") / f"{model}-{name}"
-    # Refused now, not once everything is loaded.
-    if not resume:
+    # Refused now, not once everything is loaded; of several processes, one decides.
+    if not resume and not devices.several_hosts():
         files.check_unused(
             output, "Give --output {free}, which is free, or --resume to go on there."
         )
     _common.check_writable(output)
+    # Before anything computes: backends count their devices once.
+    with _common.quiet():
+        on = _common.engine("devices", backend).distribute(
+            distribute, wanted, batch=plan.batch
+        )
     data = _common.open_dataset(
         dataset,
         backend,
@@ -151,6 +173,8 @@ def command(
         _common.engine("devices", backend).deterministic()
     sizes = ", ".join(f"{count} {split}" for split, count in data.size_of.items())
     click.echo(f"{data.name}: {sizes}. {data.note}", err=True)
+    if on.replicas > 1:
+        click.echo(f"{on.words}; {plan.batch // on.replicas} patches each.", err=True)
     told = _Told(plan)
     try:
         with told:
@@ -158,16 +182,18 @@ def command(
                 plan,
                 data,
                 output,
-                progress=told,
+                progress=told if on.chief else None,
                 resume=resume,
                 checkpoint_minutes=checkpoint_minutes,
                 cache_memory=cache_memory,
                 cache_folder=cache_folder,
+                on=on,
             )
     except KeyboardInterrupt as interrupt:
         _common.keep(interrupt, _left(output))
         raise
-    _summarize(output, segmenter.facts.get("validation", {}))
+    if on.chief:
+        _summarize(output, segmenter.facts.get("validation", {}))
 
 
 def _word(dataset: str) -> str:

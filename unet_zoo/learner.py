@@ -10,7 +10,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from unet_zoo import augment, targets
+from unet_zoo import augment, devices, targets
 
 
 class Learner(keras.Model):
@@ -51,6 +51,11 @@ class Learner(keras.Model):
     def build(self, input_shape: Any) -> None:
         """Nothing to build: the network came with its variables."""
 
+    def _maybe_symbolic_build(
+        self, iterator: Any = None, data_batch: Any = None
+    ) -> None:
+        """Nothing to build; Keras' own fails on dictionaries in several processes."""
+
     def call(self, batch: dict[str, Any], training: bool = False) -> dict[str, Any]:
         if training:
             self._average()
@@ -82,11 +87,20 @@ class Learner(keras.Model):
             average.assign(value + momentum * (average - value))
 
     @contextlib.contextmanager
-    def averaged(self) -> Iterator[None]:
-        """Give the network its averaged weights within the block."""
+    def averaged(self, network: keras.Model | None = None) -> Iterator[None]:
+        """Give the network its averaged weights within the block.
+
+        Another `network` of the same layers keeps them.
+        """
         pairs = list(zip(self.network.trainable_variables, self.averages, strict=False))
-        # Twice, for a copy: np.array makes keras warn, np.asarray alone may share.
-        own = [np.array(np.asarray(variable)) for variable, _ in pairs]
+        if network is not None and network is not self.network:
+            means = {id(variable): average for variable, average in pairs}
+            present = (means.get(id(each), each) for each in self.network.weights)
+            network.set_weights([variable.numpy() for variable in present])
+            yield
+            return
+        # A copy: what numpy() returns may share the memory.
+        own = [np.array(variable.numpy()) for variable, _ in pairs]
         for variable, average in pairs:
             variable.assign(average.numpy())
         try:
@@ -103,4 +117,5 @@ class Learner(keras.Model):
         sample_weight: Any = None,
         training: bool = True,
     ) -> Any:
-        return ops.mean(self.target.loss(y_pred["truth"], y_pred["logits"]))
+        losses = self.target.loss(y_pred["truth"], y_pred["logits"])
+        return devices.share(ops.mean(losses))

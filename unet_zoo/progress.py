@@ -68,6 +68,7 @@ class Teller(keras.callbacks.Callback):
         standing: returns the other fields of `Progress`.
         progress: called after every step.
         minutes: after this time, `fit` is ended for a checkpoint.
+        agree: whether any process of the training says so (`devices.Devices.any`).
     """
 
     def __init__(
@@ -76,8 +77,10 @@ class Teller(keras.callbacks.Callback):
         standing: Callable[[], dict[str, Any]],
         progress: Callable[[Progress], None] | None,
         minutes: float,
+        agree: Callable[[bool], bool] = bool,
     ) -> None:
         super().__init__()
+        self.agree = agree
         self.steps, self.standing, self.progress = steps, standing, progress
         self.pause = 60 * minutes
         self.step = 0
@@ -127,5 +130,14 @@ class Teller(keras.callbacks.Callback):
                 self.progress(now)
             except KeyboardInterrupt as interrupt:
                 self.interrupt = interrupt
-        if self.interrupt is not None or time.monotonic() >= self.due:
+        if self.agree(self.interrupt is not None or time.monotonic() >= self.due):
             self.model.stop_training = True
+
+    def stopped(self) -> KeyboardInterrupt | None:
+        """Return what asked this process, or another of the training, to stop."""
+        if not self.agree(self.interrupt is not None):
+            return None
+        # The processes end in the same way, whoever was asked.
+        if self.agree(getattr(self.interrupt, "signal", None) == signal.SIGTERM):
+            return Interrupted(signal.SIGTERM)
+        return self.interrupt or Interrupted(signal.SIGINT)

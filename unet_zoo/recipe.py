@@ -64,7 +64,8 @@ class Recipe:
             weighs the same (see `unet_zoo.pipeline.class_weights`).
         steps: number of steps.
         validate_every: steps between two validations.
-        precision: "float32" or "mixed_bfloat16".
+        precision: "float32", "mixed_bfloat16", or "mixed_float16", which scales the
+            loss so that small gradients do not vanish.
         tta: flips and rotations averaged in prediction: 1, 4, 7 or 8.
         seed: the one seed of every random choice.
 
@@ -118,7 +119,7 @@ class Recipe:
             raise InputError(message)
         choices = {
             "target": ("semantic", "border", "distance"),
-            "precision": ("float32", "mixed_bfloat16"),
+            "precision": ("float32", "mixed_bfloat16", "mixed_float16"),
             "tta": (1, 4, 7, 8),
         }
         for name, options in choices.items():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import dataclasses
+import functools
 import itertools
 import math
 import os
@@ -50,6 +51,7 @@ def train(
     cache_folder: str | os.PathLike[str] | None = None,
     resume: bool = False,
     checkpoint_minutes: float = 10.0,
+    on: devices.Devices | None = None,
 ) -> segmenter.Segmenter:
     """Train a network and return the segmenter with the best validated weights.
 
@@ -83,6 +85,8 @@ def train(
         resume: go on from the checkpoint in `output`, if there is anything in it. The
             recipe and the dataset must be those of before.
         checkpoint_minutes: time between two checkpoints.
+        on: several devices that share every batch, from `devices.distribute`; None:
+            one. In several processes, each calls this with a folder that all see.
 
     Returns:
         The segmenter that `weights.h5` holds.
@@ -103,11 +107,16 @@ def train(
     # === Prepare ===
     folder = Path(output)
     checkpoint = folder / "checkpoint.npz"
-    past: dict[str, Any] = {}
-    if resume and folder.is_dir() and any(folder.iterdir()):
-        past = checkpoints.read_facts(checkpoint)
-    else:
+    on = on or devices.Devices()
+    on.check_batch(recipe.batch)
+
+    def look() -> dict[str, Any]:
+        if resume and folder.is_dir() and any(folder.iterdir()):
+            return checkpoints.read_facts(checkpoint)
         files.check_unused(folder)
+        return {}
+
+    past = on.once(look)
     taught = dataset.sequence("train")
     if not taught:
         message = f"The dataset {dataset.name!r} has no training images."
@@ -124,16 +133,24 @@ def train(
     target = targets.get(recipe.target, **recipe.target_arguments)
     channels = taught[0].image.shape[-1]
     keras.utils.set_random_seed(recipe.seed)
-    with devices.precision(recipe.precision):
-        # Built twice: the first refuses a patch that does not fit, the second takes
-        # any size, since validation images are not patches.
-        for side in (recipe.patch, None):
-            network = registry.build(
+
+    def build(side: int | None) -> keras.Model:
+        with devices.precision(recipe.precision):
+            return registry.build(
                 recipe.model,
                 input_shape=(side, side, channels),
                 classes=target.channels,
                 **recipe.model_arguments,
             )
+
+    with on.scope():
+        # Built twice: the first refuses a patch that does not fit, the second takes
+        # any size, since validation images are not patches.
+        for side in (recipe.patch, None):
+            network = build(side)
+        on.synchronize(network)
+    # Validated on one device, whose network is not bound to the others.
+    judged = network if on.replicas == 1 else build(None)
     if len(network.outputs) > 1:
         message = (
             f"{recipe.model!r} with these arguments has {len(network.outputs)} outputs "
@@ -172,21 +189,36 @@ def train(
     of = {"recipe": facts["recipe"], "dataset": facts["dataset"]}
     if past:
         checkpoints.check_same(folder, past["of"], of)
-    folder.mkdir(parents=True, exist_ok=True)
-    _write_text(folder / "recipe.toml", to_toml(recipe.to_dict()))
+    if on.chief:
+        folder.mkdir(parents=True, exist_ok=True)
+        _write_text(folder / "recipe.toml", to_toml(recipe.to_dict()))
 
     # === Train ===
     patch = (recipe.patch, recipe.patch)
     layer = augment.Augment(recipe.augmentation, patch, channels, target.interpolation)
-    teaching = learner.Learner(network, target, layer, recipe.optimizer.average)
-    teaching.compile(
-        make_optimizer(recipe.optimizer, recipe.steps),
-        jit_compile=devices.compile_xla(),
-    )
-    teaching.optimizer.build(teaching.trainable_variables)
+    with on.scope():
+        teaching = learner.Learner(network, target, layer, recipe.optimizer.average)
+        optimizer = make_optimizer(recipe.optimizer, recipe.steps)
+        teaching.compile(
+            devices.scaled(optimizer, recipe.precision),
+            jit_compile=devices.compile_xla(),
+        )
+        on.adapt(teaching)
+        teaching.optimizer.build(teaching.trainable_variables)
     variables = [*teaching.variables, *teaching.optimizer.variables]
-    judge = _Judge(network, facts, dataset.kind, held_out, folder)
-    tell = Teller(recipe.steps, judge.standing, progress, checkpoint_minutes)
+    judge = _Judge(judged, facts, dataset.kind, held_out, folder)
+    tell = Teller(recipe.steps, judge.standing, progress, checkpoint_minutes, on.any)
+
+    def validate(step: int, loss: float) -> None:
+        def measure() -> dict[str, Any]:
+            with teaching.averaged(judged):
+                judge.validate(step, loss)
+            return judge.state
+
+        state = on.once(measure)
+        if not on.chief:
+            judge.restore(**state)
+
     interrupted: KeyboardInterrupt | None = None
     step, losses = 0, Mean()
     if past:
@@ -199,37 +231,41 @@ def train(
             while step < recipe.steps:
                 last = (step // recipe.validate_every + 1) * recipe.validate_every
                 last = min(last, recipe.steps)
-                done = teaching.fit(
-                    pipeline.batches(stacks, recipe.replace(steps=last), start=step),
-                    # On another device than the host, batches do not know their number.
-                    steps_per_epoch=last - step,
-                    callbacks=[tell],
-                    shuffle=False,
-                    verbose=0,
-                )
+                with on.scope():
+                    ahead = recipe.replace(steps=last)
+                    done = teaching.fit(
+                        on.fed(pipeline.batches(stacks, ahead, start=step)),
+                        # On another device, batches do not know their number.
+                        steps_per_epoch=last - step,
+                        callbacks=[tell],
+                        shuffle=False,
+                        verbose=0,
+                    )
                 losses.add(done.history["loss"][0], tell.step - step)
                 step = tell.step
                 _check_finite(losses.value, step)
                 if step == last:
-                    with teaching.averaged():
-                        judge.validate(step, losses.value)
+                    validate(step, losses.value)
                     losses = Mean()
                 state = {"step": step, "losses": losses.state, "judge": judge.state}
-                checkpoints.write(checkpoint, variables, {"of": of, **state})
-                if tell.interrupt is not None and step < recipe.steps:
-                    raise tell.interrupt
+                stands = {"of": of, **state}
+                on.once(
+                    functools.partial(checkpoints.write, checkpoint, variables, stands)
+                )
+                stop = tell.stopped()
+                if stop is not None and step < recipe.steps:
+                    raise stop
     except KeyboardInterrupt as interrupt:
         interrupted = interrupt
         if getattr(interrupt, "signal", None) == signal.SIGTERM:
             raise
         if not judge.history and tell.step:
             # Nothing is written yet: what there is, is better than nothing.
-            with teaching.averaged():
-                judge.validate(tell.step, float(tell.loss))
+            validate(tell.step, float(tell.loss))
 
     # === Write ===
     if judge.history:
-        judge.finish(tune=interrupted is None)
+        on.once(lambda: judge.finish(tune=interrupted is None))
     if interrupted:
         raise interrupted
     return segmenter.load(folder / "weights.h5")

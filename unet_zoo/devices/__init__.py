@@ -1,4 +1,4 @@
-"""What depends on the backend: its choice, precision, compiling, repeating."""
+"""What depends on backend and devices: choice, precision, compiling, replicas."""
 
 from __future__ import annotations
 
@@ -6,9 +6,28 @@ import contextlib
 import os
 import sys
 from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
 
+from unet_zoo.devices.choosing import DISTRIBUTIONS, distribute
+from unet_zoo.devices.replicas import Devices, several_hosts, share
 from unet_zoo.errors import InputError, unknown
 
+if TYPE_CHECKING:
+    import keras
+
+__all__ = [
+    "BACKENDS",
+    "DISTRIBUTIONS",
+    "Devices",
+    "choose_backend",
+    "compile_xla",
+    "deterministic",
+    "distribute",
+    "precision",
+    "scaled",
+    "several_hosts",
+    "share",
+]
 BACKENDS = ("tensorflow", "jax", "torch")
 
 
@@ -112,3 +131,12 @@ def compile_xla() -> bool | str:
     import tensorflow as tf
 
     return "auto" if tf.config.list_physical_devices("GPU") else False
+
+
+def scaled(optimizer: keras.optimizers.Optimizer, precision: str) -> Any:
+    """Return an optimizer that scales the loss where `precision` is float16."""
+    import keras
+
+    if precision != "mixed_float16":
+        return optimizer
+    return keras.optimizers.LossScaleOptimizer(optimizer)
