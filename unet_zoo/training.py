@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import keras
+import numpy as np
 
 from unet_zoo import (
     augment,
@@ -28,8 +29,10 @@ from unet_zoo import (
     pipeline,
     plots,
     registry,
+    reporting,
     segmenter,
     targets,
+    tracking,
     tuning,
 )
 from unet_zoo.catalog.dataset import Lazy
@@ -50,6 +53,7 @@ def train(
     cache_folder: str | os.PathLike[str] | None = None,
     resume: bool = False,
     checkpoint_minutes: float = 10.0,
+    callbacks: Sequence[keras.callbacks.Callback] = (),
 ) -> segmenter.Segmenter:
     """Train a network and return the segmenter with the best validated weights.
 
@@ -60,10 +64,11 @@ def train(
     3. Every `validate_every` steps the averaged weights segment the validation
        images; weights that do better than all before are written at once.
     4. The decoder's thresholds are tuned on the validation images.
-    5. The folder then holds `weights.h5`, `recipe.toml`, `history.csv`, `curve.png`
-       and `samples/` with validation images overlaid. Interrupted by Ctrl-C, it holds
-       the same, of the steps done so far; before the first validation, that is made
-       at once.
+    5. The folder then holds `weights.h5`, `recipe.toml`, `history.csv`, `curve.png`,
+       `samples/` with validation images overlaid, and `report.html` with all of it on
+       one page, which is kept fresh from the first validation on. Interrupted by
+       Ctrl-C, it holds the same, of the steps done so far; before the first validation,
+       that is made at once.
     6. At every validation, every `checkpoint_minutes` and at Ctrl-C or SIGTERM,
        `checkpoint.npz` takes the whole state of the training: stopped by whatever, it
        goes on from there with `resume`, to the weights that it would have reached
@@ -83,6 +88,9 @@ def train(
         resume: go on from the checkpoint in `output`, if there is anything in it. The
             recipe and the dataset must be those of before.
         checkpoint_minutes: time between two checkpoints.
+        callbacks: of Keras, such as those of experiment trackers. To them an epoch is
+            what lies between two validations (see `tracking.Relay`); one that sets
+            `self.model.stop_training` ends the training with all that it writes.
 
     Returns:
         The segmenter that `weights.h5` holds.
@@ -186,33 +194,37 @@ def train(
     teaching.optimizer.build(teaching.trainable_variables)
     variables = [*teaching.variables, *teaching.optimizer.variables]
     judge = _Judge(network, facts, dataset.kind, held_out, folder)
-    tell = Teller(recipe.steps, judge.standing, progress, checkpoint_minutes)
+    tell = Teller(
+        recipe.steps, judge.standing, progress, checkpoint_minutes, recipe.batch
+    )
+    relay = tracking.Relay(callbacks, teaching, recipe.steps, recipe.validate_every)
     interrupted: KeyboardInterrupt | None = None
     step, losses = 0, Mean()
     if past:
         checkpoints.assign(variables, checkpoint)
         judge.restore(**past["judge"])
         losses = Mean(**past["losses"])
-        step = tell.step = past["step"]
+        step = tell.step = relay.step = past["step"]
     try:
-        with stacks, tell.listening():
-            while step < recipe.steps:
+        with stacks, tell.listening(), relay:
+            while step < recipe.steps and not relay.stopped:
                 last = (step // recipe.validate_every + 1) * recipe.validate_every
                 last = min(last, recipe.steps)
                 done = teaching.fit(
                     pipeline.batches(stacks, recipe.replace(steps=last), start=step),
                     # On another device than the host, batches do not know their number.
                     steps_per_epoch=last - step,
-                    callbacks=[tell],
+                    callbacks=[relay, tell],
                     shuffle=False,
                     verbose=0,
                 )
                 losses.add(done.history["loss"][0], tell.step - step)
                 step = tell.step
                 _check_finite(losses.value, step)
-                if step == last:
+                if step == last or relay.stopped:
                     with teaching.averaged():
-                        judge.validate(step, losses.value)
+                        judge.validate(step, losses.value, tell.images_per_second)
+                    relay.validated(judge.history[-1], judge.pictures)
                     losses = Mean()
                 state = {"step": step, "losses": losses.state, "judge": judge.state}
                 checkpoints.write(checkpoint, variables, {"of": of, **state})
@@ -225,7 +237,7 @@ def train(
         if not judge.history and tell.step:
             # Nothing is written yet: what there is, is better than nothing.
             with teaching.averaged():
-                judge.validate(tell.step, float(tell.loss))
+                judge.validate(tell.step, float(tell.loss), tell.images_per_second)
 
     # === Write ===
     if judge.history:
@@ -266,6 +278,8 @@ class _Judge:
         self.metric = "SEG" if kind == "instances" else "IoU"
         self.best: float | None = None
         self.history: list[dict[str, float]] = []
+        self._seen: reporting.Evidence | None = None
+        self.rate = math.nan
         self.started = time.monotonic()
 
     def standing(self) -> dict[str, Any]:
@@ -286,15 +300,15 @@ class _Judge:
         self.best, self.history = best, list(history)
         self.started = time.monotonic() - spent
 
-    def validate(self, step: int, loss: float) -> None:
+    def validate(self, step: int, loss: float, rate: float) -> None:
         """Measure, and write the weights if none before were better."""
         _check_finite(loss, step)
+        self.rate = rate
         row = {"step": step, "loss": loss}
         present = segmenter.Segmenter(self.network, self.facts)
         if self.examples:
-            scores = evaluation.evaluate(
-                present, self.examples, names=(self.metric, "Dice"), tta=1
-            )
+            found = [present.segment(each.image, tta=1) for each in self.examples]
+            scores = evaluation.score(self.examples, found, (self.metric, "Dice"))
             row |= {
                 name: score.value
                 for name, score in scores.items()
@@ -316,16 +330,53 @@ class _Judge:
             writer = csv.DictWriter(file, fieldnames=list(names))
             writer.writeheader()
             writer.writerows(self.history)
+        if self.examples:
+            self._seen = self._gather(found)
+        how = f"Found at step {step}, without the flips and rotations of the end."
+        self._report(how, "training")
+
+    @property
+    def pictures(self) -> dict[str, np.ndarray]:
+        """Return the first validation images with the outlines found in them."""
+        return {} if self._seen is None else self._seen.pictures
+
+    def _gather(self, found: Sequence[np.ndarray]) -> reporting.Evidence:
+        kind = "instances" if self.metric == "SEG" else "semantic"
+        return reporting.gather(self.examples, found, kind, self.metric)
+
+    def _report(self, how: str, state: str) -> None:
+        recipe = self.facts["recipe"]
+        reporting.write(
+            self.folder / "report.html",
+            name=f"{recipe['model']} on {self.facts['dataset']['name']}",
+            history=self.history,
+            metric=self.metric,
+            facts=self.facts,
+            evidence=self._seen,
+            how=how,
+            rate=self.rate,
+            steps=recipe["steps"],
+            state=state,
+        )
 
     def finish(self, tune: bool) -> None:
         """Tune the decoder of the best weights, draw the curve and their outlines."""
         plots.write_curve(self.folder / "curve.png", self.history, self.metric)
         best = segmenter.load(self.folder / "weights.h5")
-        if tune and self.examples:
-            best = tuning.tune(best, self.examples, self.metric)
-            best.save(self.folder / "weights.h5")
-        for example in itertools.islice(self.examples, 8):
-            overlay = outputs.overlay(example.image, best.segment(example.image))
+        examples = list(itertools.islice(self.examples, 8))
+        if tune:
+            predicted = [best.predict(each.image) for each in self.examples]
+            if self.examples:
+                best = tuning.tune(best, self.examples, self.metric, predicted)
+                best.save(self.folder / "weights.h5")
+            found = [best.decode(each) for each in predicted]
+            self._seen = self._gather(found) if found else None
+            self._report("Found as weights.h5 finds them.", "finished")
+        else:
+            found = [best.segment(each.image) for each in examples]
+            self._report("Found at the last validation.", "stopped")
+        for example, labels in zip(examples, found, strict=False):
+            overlay = outputs.overlay(example.image, labels)
             name = example.name.replace("/", "-") + ".png"
             (self.folder / "samples").mkdir(exist_ok=True)
             images.write_png(self.folder / "samples" / name, overlay)
