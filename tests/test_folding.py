@@ -162,7 +162,7 @@ def test_an_ensemble_of_ones_own(folded, tmp_path):
     merged = weights.read_facts(path)["target_arguments"]
     for key, value in merged.items():
         assert value == min(each["target_arguments"][key] for each in facts)
-    with pytest.raises(InputError, match="at least two members. Received: 1"):
+    with pytest.raises(InputError, match=r"at least two members\. Received: 1"):
         weights.write_ensemble(tmp_path / "one", runs[:1])
     other = segmenter.load(runs[0])
     other.facts["scale"] = 0.5

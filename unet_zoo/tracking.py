@@ -143,26 +143,21 @@ class TensorBoard(keras.callbacks.Callback):
         import tensorflow as tf
 
         # Of a resumed training, the steps before; JAX keeps the count to itself later.
-        iterations = self.model.optimizer.iterations
-        self._step = int(keras.ops.convert_to_numpy(iterations))
+        self._step = int(self.model.optimizer.iterations)
         self._writer = tf.summary.create_file_writer(self.folder)
         if keras.backend.backend() != "tensorflow":
             return
         network = getattr(self.model, "network", self.model)
-        given = [
-            tf.TensorSpec([1, *each.shape[1:]], each.dtype) for each in network.inputs
-        ]
-        traced = tf.function(lambda *each: network(list(each))).get_concrete_function(
-            *given
-        )
+        image = tf.TensorSpec([1, *network.input_shape[1:]], tf.float32)
+        traced = tf.function(lambda image: network(image)).get_concrete_function(image)
         with self._writer.as_default(step=0):
             tf.summary.graph(traced.graph)
 
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
         self._step += 1
         if self._step % self.every == 0:
-            rate = keras.ops.convert_to_numpy(self.model.optimizer.learning_rate)
-            self._scalars({"train/loss": logs["loss"], "train/rate": float(rate)})
+            rate = float(self.model.optimizer.learning_rate)
+            self._scalars({"train/loss": logs["loss"], "train/rate": rate})
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         named = {
