@@ -26,15 +26,19 @@ class Verbs(click.Group):
     """The files of this folder as commands, and one way out for mistakes."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        """Return the verbs: the files that do not begin with an underscore."""
+        """Return the verbs: the files that do not begin with an underscore.
+
+        What is an underscore within the name of a file is a hyphen in the verb.
+        """
         files = Path(__file__).parent.glob("[!_]*.py")
-        return sorted(file.stem for file in files)
+        return sorted(file.stem.replace("_", "-") for file in files)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """Import the file of one verb and return its `command`."""
         if cmd_name not in self.list_commands(ctx):
             return None
-        command = importlib.import_module(f"unet_zoo.cli.{cmd_name}").command
+        file = cmd_name.replace("-", "_")
+        command = importlib.import_module(f"unet_zoo.cli.{file}").command
         return command if isinstance(command, click.Command) else None
 
     def resolve_command(

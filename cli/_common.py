@@ -250,6 +250,14 @@ def open_dataset(name: str, backend: str | None, **options: Any) -> catalog.Data
         return catalog.open_dataset(name, **options)
 
 
+def word(dataset: str) -> str:
+    """Return the name of a dataset as it may stand in the name of a folder."""
+    if dataset.startswith("tfds:"):
+        return dataset.removeprefix("tfds:").partition("?")[0].replace("/", "-")
+    path = Path(dataset).expanduser().resolve()
+    return path.stem if path.is_file() else path.name
+
+
 def find_weights(name: str) -> Path:
     """Return the weights file of a zoo name, or the file of that path."""
     from unet_zoo import weights

@@ -24,7 +24,8 @@ recipe_option = click.option(
     default="default",
     show_default=True,
     metavar="NAME|FILE",
-    help="A name that `unet-zoo recipes` lists, or a recipe.toml.",
+    help="A name that `unet-zoo recipes` lists, or a recipe.toml; train also takes "
+    "auto.",
 )
 
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+import os
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -9,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from unet_zoo import devices, files, registry
-from unet_zoo.cli import _common, _recipes
+from unet_zoo.cli import _automatic, _common, _folds, _recipes
 
 if TYPE_CHECKING:
     from unet_zoo.recipe import Recipe
@@ -47,6 +50,19 @@ if TYPE_CHECKING:
     help="Time between two checkpoints; each validation also writes one.",
 )
 @_recipes.recipe_option
+@click.option(
+    "--hours",
+    type=click.FloatRange(0, min_open=True),
+    metavar="HOURS",
+    help="The time that --recipe auto plans for.  [default: 1]",
+)
+@click.option(
+    "--folds",
+    type=click.IntRange(min=2),
+    metavar="NUMBER",
+    help="Cross-validate: train as many networks, each judged on the images that it "
+    "did not see, and join them to an ensemble.",
+)
 @click.option("--steps", type=int, help="Number of steps.")
 @click.option("--batch", type=int, help="Patches a step.")
 @click.option("--patch", type=int, help="Height and width of a patch in pixels.")
@@ -103,6 +119,11 @@ if TYPE_CHECKING:
     metavar="KIND[:N]",
     help="gpu, gpu:2, cpu, or cpu:2 for two logical ones, to try it out.",
 )
+@click.option(
+    "--tensorboard",
+    is_flag=True,
+    help="Write what TensorBoard shows to tensorboard/ in the --output folder.",
+)
 @_common.backend_option
 def command(
     model: str,
@@ -115,12 +136,15 @@ def command(
     resume: bool,
     checkpoint_minutes: float,
     recipe_name: str,
+    hours: float | None,
+    folds: int | None,
     settings: tuple[str, ...],
     cache_memory: str | None,
     cache_folder: Path | None,
     deterministic: bool,
     distribute: str,
     wanted: str | None,
+    tensorboard: bool,
     backend: str | None,
     **options: Any,
 ) -> None:
@@ -128,8 +152,12 @@ def command(
 
     MODEL is a name that `unet-zoo models` lists; the dataset a name as well, or a
     folder of your own images and masks. The folder --output then holds the weights that
-    did best in validation, the recipe, the history and its curve, and validation images
-    with the outlines found in them.
+    did best in validation, the recipe, the history and its curve, validation images
+    with the outlines found in them, and report.html with all of it on one page.
+
+    With --recipe auto, patch, batch, depth, width and number of steps are planned from
+    the images, the memory and the --hours that it may take; the plan is printed with
+    its reasons.
 
     Ctrl-C ends a training early and keeps the best weights so far. After that, or a
     crash, or the end of a cluster job, the same command with --resume goes on from the
@@ -138,15 +166,25 @@ def command(
     \b
     Example:
       unet-zoo train unet --dataset hela
+      unet-zoo train unet --dataset my_dataset/ --recipe auto --hours 0.5
       unet-zoo train resunet --dataset my_dataset/ --steps 500 --output runs/first
     """
+    started = time.monotonic()
     registry.info(model)
-    plan = _recipes.changed(_recipes.read(recipe_name, model), options, settings)
+    automatic = recipe_name == "auto"
+    _automatic.check(recipe_name, hours, options, settings)
+    if devices.several_hosts() and (automatic or folds):
+        message = (
+            "--recipe auto and --folds are for one process; TF_CONFIG or JAX say that "
+            "this is one of several. Train the folds one by one, with a recipe."
+        )
+        raise click.UsageError(message)
+    read = _recipes.read("default" if automatic else recipe_name, model)
+    plan = _recipes.changed(read, options, settings)
     _common.check_dataset(dataset, config)
     asked = options["target"] or any(each.startswith("target=") for each in settings)
     if output is None:
-        name = _word(dataset)
-        output = Path("runs") / f"{model}-{name}"
+        output = Path("runs") / f"{model}-{_common.word(dataset)}"
     # Refused now, not once everything is loaded; of several processes, one decides.
     if not resume and not devices.several_hosts():
         files.check_unused(
@@ -166,7 +204,7 @@ def command(
         data_dir=data_dir,
         validation=validation,
     )
-    if recipe_name == "default" and not asked:
+    if recipe_name in ("default", "auto") and not asked:
         plan = _recipes.suited(plan, dataset, data.kind)
     training = _common.engine("training", backend)
     if deterministic:
@@ -175,6 +213,40 @@ def command(
     click.echo(f"{data.name}: {sizes}. {data.note}", err=True)
     if on.replicas > 1:
         click.echo(f"{on.words}; {plan.batch // on.replicas} patches each.", err=True)
+    end, reserve = math.inf, 0.0
+    if automatic:
+        end = started + 3600 * (hours or _automatic.HOURS)
+        whole = end - time.monotonic()
+        seen = data
+        if folds:
+            seen = _common.engine("folding", backend).fold_of(data, 1, folds)
+        kept = _automatic.fixed(options, settings)
+        plan, reserve = _automatic.planned(
+            plan, seen, whole / (folds or 1), kept, output, resume
+        )
+
+    def callbacks(number: int, folder: Path) -> list[Any]:
+        """Return those of training `number`; later ones share the time that is left."""
+        from unet_zoo import tracking
+
+        share = (end - time.monotonic()) / ((folds or 1) - number + 1)
+        made: list[Any] = []
+        if automatic:
+            made.append(tracking.Deadline(share, reserve))
+        if tensorboard:
+            made.append(tracking.TensorBoard(folder / "tensorboard"))
+        return made
+
+    shared: dict[str, Any] = {
+        "resume": resume,
+        "checkpoint_minutes": checkpoint_minutes,
+        "cache_memory": cache_memory,
+        "cache_folder": cache_folder,
+        "on": on,
+    }
+    if folds:
+        _folds.run(plan, data, output, folds, lambda: _Told(plan), callbacks, **shared)
+        return
     told = _Told(plan)
     try:
         with told:
@@ -183,11 +255,8 @@ def command(
                 data,
                 output,
                 progress=told if on.chief else None,
-                resume=resume,
-                checkpoint_minutes=checkpoint_minutes,
-                cache_memory=cache_memory,
-                cache_folder=cache_folder,
-                on=on,
+                callbacks=callbacks(1, output),
+                **shared,
             )
     except KeyboardInterrupt as interrupt:
         _common.keep(interrupt, _left(output))
@@ -196,21 +265,15 @@ def command(
         _summarize(output, segmenter.facts.get("validation", {}))
 
 
-def _word(dataset: str) -> str:
-    """Return the name of a dataset as it may stand in the name of a folder."""
-    if dataset.startswith("tfds:"):
-        return dataset.removeprefix("tfds:").partition("?")[0].replace("/", "-")
-    path = Path(dataset).expanduser().resolve()
-    return path.stem if path.is_file() else path.name
-
-
 class _Told:
     """Shows where a training stands: a bar on a terminal, lines in a log."""
 
     def __init__(self, plan: Recipe) -> None:
+        import psutil
         import tqdm
 
         self.plan = plan
+        self.process, self.asked, self.busy = psutil.Process(), 0.0, ""
         self.bar = tqdm.tqdm(total=plan.steps, unit="step", disable=None)
 
     def __enter__(self) -> None:
@@ -221,13 +284,26 @@ class _Told:
 
     def __call__(self, now: Progress) -> None:
         best = "" if now.best is None else f"best {now.metric} {now.best:.3f}"
+        rate = f"{now.images_per_second:.3g} images/s"
+        if not math.isfinite(now.images_per_second):
+            rate = ""
         if not self.bar.disable:
-            self.bar.set_postfix_str(f"loss {now.loss:.3f} {best}", refresh=False)
+            told = [f"loss {now.loss:.3f}", best, rate, self.use()]
+            self.bar.set_postfix_str(", ".join(filter(None, told)), refresh=False)
             self.bar.update(now.step - self.bar.n)
         elif now.step % self.plan.validate_every == 0 or now.step == now.steps:
             parts = [f"step {now.step}/{now.steps}", f"loss {now.loss:.3f}", best]
-            parts.append(f"{now.seconds_left:.0f} s left")
+            parts += [rate, self.use(), f"{now.seconds_left:.0f} s left"]
             click.echo(", ".join(part for part in parts if part), err=True)
+
+    def use(self) -> str:
+        """Return how busy this process keeps the processor, asked once a second."""
+        now = time.monotonic()
+        if now - self.asked >= 1:
+            share = self.process.cpu_percent() / (os.cpu_count() or 1)
+            self.busy = f"CPU {share:.0f} %" if self.asked else ""
+            self.asked = now
+        return self.busy
 
 
 def _left(output: Path) -> str:
@@ -248,6 +324,7 @@ def _summarize(output: Path, best: Mapping[str, Any]) -> None:
             value, step = best[metric], best["step"]
             click.echo(f"Best {metric} in validation: {value:.3f}, step {step}")
     click.echo(f"Weights, recipe, history, curve and samples: {output}")
+    click.echo(f"All of it on one page: {output / 'report.html'}")
     click.echo("Segment with them:")
     weights = output / "weights.h5"
     click.echo(f"  unet-zoo segment IMAGES --model {weights} --output masks/")

@@ -69,7 +69,8 @@ def list_(as_json: bool = False) -> None:
 def info(name: str, as_json: bool) -> None:
     """Say what weights are made of, what was measured, and their conditions.
 
-    Of a zoo NAME, what its entry says; of a weights FILE, the facts in it.
+    Of a zoo NAME, what its entry says; of a weights FILE, or of the folder of a
+    training or an ensemble, the facts in it.
     """
     from unet_zoo import weights
 
@@ -80,6 +81,8 @@ def info(name: str, as_json: bool) -> None:
         path = Path(name).expanduser()
         if path.suffix != ".h5" and not path.exists():
             raise errors.unknown(kind="weights", word=name, options=weights.names())
+        if path.is_dir():
+            path = weights.find(path)
         facts = weights.read_facts(path)
         facts["sha256"] = weights.sha256(path)
     if as_json:

@@ -97,6 +97,7 @@ def test_the_folder_is_complete(trained):
         "curve.png",
         "history.csv",
         "recipe.toml",
+        "report.html",
         "samples/seq-10.png",
         "samples/seq-11.png",
         "weights.h5",

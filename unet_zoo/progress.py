@@ -26,6 +26,8 @@ class Progress:
     metric: str
     best: float | None
     seconds: float
+    images_per_second: float = math.nan
+    """Patches that the steps of this process took in a second, validation aside."""
 
     @property
     def seconds_left(self) -> float:
@@ -69,6 +71,7 @@ class Teller(keras.callbacks.Callback):
         progress: called after every step.
         minutes: after this time, `fit` is ended for a checkpoint.
         agree: whether any process of the training says so (`devices.Devices.any`).
+        batch: images a step.
     """
 
     def __init__(
@@ -78,11 +81,14 @@ class Teller(keras.callbacks.Callback):
         progress: Callable[[Progress], None] | None,
         minutes: float,
         agree: Callable[[bool], bool] = bool,
+        batch: int = 1,
     ) -> None:
         super().__init__()
         self.agree = agree
         self.steps, self.standing, self.progress = steps, standing, progress
         self.pause = 60 * minutes
+        self.batch, self._spent, self._counted = batch, 0.0, 0
+        self._last: float | None = None
         self.step = 0
         self.loss: Any = math.nan
         self.interrupt: KeyboardInterrupt | None = None
@@ -113,17 +119,32 @@ class Teller(keras.callbacks.Callback):
             for each, handler in before.items():
                 signal.signal(each, handler)
 
+    @property
+    def images_per_second(self) -> float:
+        """Return how many images the steps of this process took in a second."""
+        if not self._spent:
+            return math.nan
+        return self.batch * self._counted / self._spent
+
     def on_train_begin(self, logs: Any = None) -> None:
         self.due = time.monotonic() + self.pause
+        # The first step of a part also waits for its first batch, or for a compiler.
+        self._last = None
 
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
         self.step += 1
         self.loss = logs["loss"]
+        moment = time.monotonic()
+        if self._last is not None:
+            self._spent += moment - self._last
+            self._counted += 1
+        self._last = moment
         if self.progress is not None:
             now = Progress(
                 step=self.step,
                 steps=self.steps,
                 loss=float(self.loss),
+                images_per_second=self.images_per_second,
                 **self.standing(),
             )
             try:

@@ -6,13 +6,12 @@ import functools
 import importlib.metadata
 import math
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import keras
 import numpy as np
-import scipy.ndimage
 
 from unet_zoo import (
     catalog,
@@ -23,13 +22,12 @@ from unet_zoo import (
     registry,
     targets,
     tiling,
+    turning,
     weights,
 )
 from unet_zoo.errors import InputError, unknown
 
-# How many turned copies of an image may be averaged: itself, its flips, rotations by
-# sevenths of the circle (Ronneberger et al. 2015), its flips and their transposes.
-TTA = (1, 4, 7, 8)
+TTA = turning.TTA
 # What else `segment` may be told, for the target to decode by.
 OPTIONS = ("threshold", "min_size", "fill_holes", "closing")
 _WHOLE = 1024 * 1024  # pixels of the network's image that are predicted in one go
@@ -118,6 +116,10 @@ class Segmenter:
             ]
             return np.stack(frames)
         prediction = self.predict(image, tta=tta, tile=tile, progress=progress)
+        return self.decode(prediction, **options)
+
+    def decode(self, prediction: np.ndarray, **options: Any) -> np.ndarray:
+        """Return int32 (Y, X) labels of what `predict` gave; options of `segment`."""
         chosen = {**self.facts.get("decode", {}), **options}
         return self.target.decode(prediction, scale=self.facts["scale"], **chosen)
 
@@ -153,7 +155,7 @@ class Segmenter:
             tile = _TILE
         total: Any = 0.0
         for index in range(tta):
-            turned = _turn(image, index, tta)
+            turned = turning.turn(image, index, tta)
             logits = tiling.predict(
                 self._run,
                 turned,
@@ -164,7 +166,7 @@ class Segmenter:
                 progress=progress,
             )
             one = self.target.activate(logits)
-            total = total + _turn_back(one, index, tta, image.shape[:2])
+            total = total + turning.turn_back(one, index, tta, image.shape[:2])
         prediction = total / np.float32(tta)
         if prediction.shape[:2] != size:
             prediction = images.rescale(prediction, shape=size)
@@ -231,6 +233,51 @@ class Segmenter:
         weights.write(Path(path), self.network, self.facts, dtype=dtype)
 
 
+class Ensemble(Segmenter):
+    """Several segmenters as one: what they predict is averaged, then decoded.
+
+    Made by `load` from a folder with `ensemble.toml`, as a cross-validation or
+    `weights.write_ensemble` leaves it. It has no one `network`; `members` have.
+
+    Args:
+        members: segmenters that agree on channels, target and scale.
+        facts: of the first, with the arguments of the target to decode by.
+    """
+
+    def __init__(self, members: Sequence[Segmenter], facts: Mapping[str, Any]) -> None:
+        self.members = tuple(members)
+        self.facts = dict(facts)
+        self.target = targets.get(facts["target"], **facts["target_arguments"])
+
+    def __getattr__(self, name: str) -> Any:
+        message = f"An ensemble has no attribute {name!r}."
+        if name in ("network", "model"):
+            message += f" Each of its {len(self.members)} `members` has."
+        raise AttributeError(message)
+
+    def predict(
+        self,
+        image: np.ndarray,
+        *,
+        tta: int | None = None,
+        tile: int | None = None,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> np.ndarray:
+        """Return the mean of what the members predict; see `Segmenter.predict`."""
+        total: Any = 0.0
+        for member in self.members:
+            total = total + member.predict(image, tta=tta, tile=tile, progress=progress)
+        return total / np.float32(len(self.members))
+
+    def save(self, path: str | os.PathLike[str], *, dtype: str = "float32") -> None:
+        """Refuse: an ensemble is the folder that it was loaded from."""
+        message = (
+            "An ensemble is not one weights file. Copy its folder, or save its members "
+            "and name them to unet_zoo.weights.write_ensemble."
+        )
+        raise InputError(message)
+
+
 def describe(
     model: str,
     model_arguments: Mapping[str, Any],
@@ -273,11 +320,11 @@ def load(
     base_url: str | None = None,
     offline: bool = False,
 ) -> Segmenter:
-    """Return the segmenter of a zoo entry or of a weights file.
+    """Return the segmenter of a zoo entry, of a weights file or of an ensemble.
 
     Args:
         name_or_path: a name that `unet-zoo weights` lists, the path of a weights
-            file, or of the folder that a training wrote.
+            file, or of the folder that a training or a cross-validation wrote.
         base_url: where to fetch an entry that is not shipped with the package; by
             default the environment variable UNET_ZOO_URL.
         offline: never touch the network.
@@ -292,6 +339,13 @@ def load(
         unet_zoo.errors.InputError: Unknown weights 'unet-blubs'. Did you mean ...
     """
     path = weights.find(name_or_path, base_url=base_url, offline=offline)
+    loaded = [_load(member) for member in weights.members(path)]
+    if path.suffix == ".toml":
+        return Ensemble(loaded, weights.read_facts(path))
+    return loaded[0]
+
+
+def _load(path: Path) -> Segmenter:
     facts = weights.read_facts(path)
     target = targets.get(facts["target"], **facts["target_arguments"])
     with devices.without_values():
@@ -303,52 +357,3 @@ def load(
         )
     weights.assign(network, path)
     return Segmenter(network, facts)
-
-
-def _turn(image: np.ndarray, index: int, of: int) -> np.ndarray:
-    """Return the image in position `index` of those that `TTA` gives for `of`."""
-    if of == 7:
-        angle = 2 * math.pi * index / 7
-        height, width = image.shape[:2]
-        sine, cosine = abs(math.sin(angle)), abs(math.cos(angle))
-        # Large enough to hold every corner of the turned image.
-        rows = math.ceil(height * cosine + width * sine)
-        columns = math.ceil(height * sine + width * cosine)
-        return _rotate(image, angle, (rows, columns)) if index else image
-    if index & 1:
-        image = image[::-1]
-    if index & 2:
-        image = image[:, ::-1]
-    if index & 4:
-        image = image.swapaxes(0, 1)
-    return image
-
-
-def _turn_back(
-    image: np.ndarray, index: int, of: int, shape: tuple[int, int]
-) -> np.ndarray:
-    """Undo `_turn` of an image of `shape`."""
-    if of == 7:
-        return _rotate(image, -2 * math.pi * index / 7, shape) if index else image
-    if index & 4:
-        image = image.swapaxes(0, 1)
-    if index & 2:
-        image = image[:, ::-1]
-    if index & 1:
-        image = image[::-1]
-    return image
-
-
-def _rotate(image: np.ndarray, angle: float, shape: tuple[int, int]) -> np.ndarray:
-    """Return the image turned about its middle, as the middle of one of `shape`."""
-    sine, cosine = math.sin(angle), math.cos(angle)
-    matrix = np.asarray([[cosine, -sine], [sine, cosine]])
-    middle = (np.asarray(image.shape[:2]) - 1) / 2
-    offset = middle - matrix @ ((np.asarray(shape) - 1) / 2)
-    channels = [
-        scipy.ndimage.affine_transform(
-            channel, matrix, offset, output_shape=shape, order=1, mode="mirror"
-        )
-        for channel in np.moveaxis(image, -1, 0)
-    ]
-    return np.stack(channels, axis=-1)

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import keras
+import numpy as np
 
 from unet_zoo import (
     augment,
@@ -29,8 +30,10 @@ from unet_zoo import (
     pipeline,
     plots,
     registry,
+    reporting,
     segmenter,
     targets,
+    tracking,
     tuning,
 )
 from unet_zoo.catalog.dataset import Lazy
@@ -52,6 +55,7 @@ def train(
     resume: bool = False,
     checkpoint_minutes: float = 10.0,
     on: devices.Devices | None = None,
+    callbacks: Sequence[keras.callbacks.Callback] = (),
 ) -> segmenter.Segmenter:
     """Train a network and return the segmenter with the best validated weights.
 
@@ -62,10 +66,11 @@ def train(
     3. Every `validate_every` steps the averaged weights segment the validation
        images; weights that do better than all before are written at once.
     4. The decoder's thresholds are tuned on the validation images.
-    5. The folder then holds `weights.h5`, `recipe.toml`, `history.csv`, `curve.png`
-       and `samples/` with validation images overlaid. Interrupted by Ctrl-C, it holds
-       the same, of the steps done so far; before the first validation, that is made
-       at once.
+    5. The folder then holds `weights.h5`, `recipe.toml`, `history.csv`, `curve.png`,
+       `samples/` with validation images overlaid, and `report.html` with all of it on
+       one page, which is kept fresh from the first validation on. Interrupted by
+       Ctrl-C, it holds the same, of the steps done so far; before the first validation,
+       that is made at once.
     6. At every validation, every `checkpoint_minutes` and at Ctrl-C or SIGTERM,
        `checkpoint.npz` takes the whole state of the training: stopped by whatever, it
        goes on from there with `resume`, to the weights that it would have reached
@@ -87,6 +92,9 @@ def train(
         checkpoint_minutes: time between two checkpoints.
         on: several devices that share every batch, from `devices.distribute`; None:
             one. In several processes, each calls this with a folder that all see.
+        callbacks: of Keras, such as those of experiment trackers. To them an epoch is
+            what lies between two validations (see `tracking.Relay`); one that sets
+            `self.model.stop_training` ends the training with all that it writes.
 
     Returns:
         The segmenter that `weights.h5` holds.
@@ -207,12 +215,20 @@ def train(
         teaching.optimizer.build(teaching.trainable_variables)
     variables = [*teaching.variables, *teaching.optimizer.variables]
     judge = _Judge(judged, facts, dataset.kind, held_out, folder)
-    tell = Teller(recipe.steps, judge.standing, progress, checkpoint_minutes, on.any)
+    tell = Teller(
+        recipe.steps,
+        judge.standing,
+        progress,
+        checkpoint_minutes,
+        agree=on.any,
+        batch=recipe.batch,
+    )
+    relay = tracking.Relay(callbacks, teaching, recipe.steps, recipe.validate_every)
 
     def validate(step: int, loss: float) -> None:
         def measure() -> dict[str, Any]:
             with teaching.averaged(judged):
-                judge.validate(step, loss)
+                judge.validate(step, loss, tell.images_per_second)
             return judge.state
 
         state = on.once(measure)
@@ -220,15 +236,15 @@ def train(
             judge.restore(**state)
 
     interrupted: KeyboardInterrupt | None = None
-    step, losses = 0, Mean()
+    step, losses, stopped = 0, Mean(), False
     if past:
         checkpoints.assign(variables, checkpoint)
         judge.restore(**past["judge"])
         losses = Mean(**past["losses"])
-        step = tell.step = past["step"]
+        step = tell.step = relay.step = past["step"]
     try:
-        with stacks, tell.listening():
-            while step < recipe.steps:
+        with stacks, tell.listening(), relay:
+            while step < recipe.steps and not stopped:
                 last = (step // recipe.validate_every + 1) * recipe.validate_every
                 last = min(last, recipe.steps)
                 with on.scope():
@@ -237,15 +253,18 @@ def train(
                         on.fed(pipeline.batches(stacks, ahead, start=step)),
                         # On another device, batches do not know their number.
                         steps_per_epoch=last - step,
-                        callbacks=[tell],
+                        callbacks=[relay, tell],
                         shuffle=False,
                         verbose=0,
                     )
                 losses.add(done.history["loss"][0], tell.step - step)
                 step = tell.step
                 _check_finite(losses.value, step)
-                if step == last:
+                # What asks to stop may be a clock, which differs between hosts.
+                stopped = on.any(relay.stopped)
+                if step == last or stopped:
                     validate(step, losses.value)
+                    relay.validated(judge.history[-1], judge.pictures)
                     losses = Mean()
                 state = {"step": step, "losses": losses.state, "judge": judge.state}
                 stands = {"of": of, **state}
@@ -302,6 +321,8 @@ class _Judge:
         self.metric = "SEG" if kind == "instances" else "IoU"
         self.best: float | None = None
         self.history: list[dict[str, float]] = []
+        self._seen: reporting.Evidence | None = None
+        self.rate = math.nan
         self.started = time.monotonic()
 
     def standing(self) -> dict[str, Any]:
@@ -322,15 +343,15 @@ class _Judge:
         self.best, self.history = best, list(history)
         self.started = time.monotonic() - spent
 
-    def validate(self, step: int, loss: float) -> None:
+    def validate(self, step: int, loss: float, rate: float) -> None:
         """Measure, and write the weights if none before were better."""
         _check_finite(loss, step)
+        self.rate = rate
         row = {"step": step, "loss": loss}
         present = segmenter.Segmenter(self.network, self.facts)
         if self.examples:
-            scores = evaluation.evaluate(
-                present, self.examples, names=(self.metric, "Dice"), tta=1
-            )
+            found = [present.segment(each.image, tta=1) for each in self.examples]
+            scores = evaluation.score(self.examples, found, (self.metric, "Dice"))
             row |= {
                 name: score.value
                 for name, score in scores.items()
@@ -352,16 +373,53 @@ class _Judge:
             writer = csv.DictWriter(file, fieldnames=list(names))
             writer.writeheader()
             writer.writerows(self.history)
+        if self.examples:
+            self._seen = self._gather(found)
+        how = f"Found at step {step}, without the flips and rotations of the end."
+        self._report(how, "training")
+
+    @property
+    def pictures(self) -> dict[str, np.ndarray]:
+        """Return the first validation images with the outlines found in them."""
+        return {} if self._seen is None else self._seen.pictures
+
+    def _gather(self, found: Sequence[np.ndarray]) -> reporting.Evidence:
+        kind = "instances" if self.metric == "SEG" else "semantic"
+        return reporting.gather(self.examples, found, kind, self.metric)
+
+    def _report(self, how: str, state: str) -> None:
+        recipe = self.facts["recipe"]
+        reporting.write(
+            self.folder / "report.html",
+            name=f"{recipe['model']} on {self.facts['dataset']['name']}",
+            history=self.history,
+            metric=self.metric,
+            facts=self.facts,
+            evidence=self._seen,
+            how=how,
+            rate=self.rate,
+            steps=recipe["steps"],
+            state=state,
+        )
 
     def finish(self, tune: bool) -> None:
         """Tune the decoder of the best weights, draw the curve and their outlines."""
         plots.write_curve(self.folder / "curve.png", self.history, self.metric)
         best = segmenter.load(self.folder / "weights.h5")
-        if tune and self.examples:
-            best = tuning.tune(best, self.examples, self.metric)
-            best.save(self.folder / "weights.h5")
-        for example in itertools.islice(self.examples, 8):
-            overlay = outputs.overlay(example.image, best.segment(example.image))
+        examples = list(itertools.islice(self.examples, 8))
+        if tune:
+            predicted = [best.predict(each.image) for each in self.examples]
+            if self.examples:
+                best = tuning.tune(best, self.examples, self.metric, predicted)
+                best.save(self.folder / "weights.h5")
+            found = [best.decode(each) for each in predicted]
+            self._seen = self._gather(found) if found else None
+            self._report("Found as weights.h5 finds them.", "finished")
+        else:
+            found = [best.segment(each.image) for each in examples]
+            self._report("Found at the last validation.", "stopped")
+        for example, labels in zip(examples, found, strict=False):
+            overlay = outputs.overlay(example.image, labels)
             name = example.name.replace("/", "-") + ".png"
             (self.folder / "samples").mkdir(exist_ok=True)
             images.write_png(self.folder / "samples" / name, overlay)

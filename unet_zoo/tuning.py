@@ -14,7 +14,10 @@ _GAIN = 0.003
 
 
 def tune(
-    model: segmenter.Segmenter, examples: Sequence[catalog.Example], metric: str
+    model: segmenter.Segmenter,
+    examples: Sequence[catalog.Example],
+    metric: str,
+    predictions: Sequence[np.ndarray] | None = None,
 ) -> segmenter.Segmenter:
     """Return the segmenter with the arguments of its target that score best.
 
@@ -26,13 +29,15 @@ def tune(
         model: a segmenter; it is not changed.
         examples: with a `reference`; never those that the model is judged by.
         metric: among `evaluation.METRICS`, to be as large as possible.
+        predictions: what `model` predicts of them, if that is known already.
 
     Example:
         >>> from unet_zoo import catalog, tuning
         >>> data = catalog.open_dataset("my_images/")  # doctest: +SKIP
         >>> tuning.tune(model, data.examples("validation"), "SEG")  # doctest: +SKIP
     """
-    predictions = [model.predict(example.image) for example in examples]
+    if predictions is None:
+        predictions = [model.predict(example.image) for example in examples]
 
     def measured(arguments: dict[str, Any]) -> float:
         target = targets.get(model.target.name, **arguments)

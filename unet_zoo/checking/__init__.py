@@ -25,7 +25,7 @@ from unet_zoo.catalog.problems import Problem, problem_of
 from unet_zoo.checking import advice, comparing, findings
 from unet_zoo.checking.advice import Suggestion
 from unet_zoo.checking.findings import Finding
-from unet_zoo.checking.looks import Frame, Look, look
+from unet_zoo.checking.looks import Frame, Look, frame_of, look
 from unet_zoo.errors import InputError
 
 __all__ = ["Finding", "Report", "Suggestion", "check"]
@@ -255,9 +255,7 @@ def _of_pairs(
 def _of_dataset(dataset: catalog.Dataset) -> Iterator[Frame]:
     for split in dataset.size_of:
         for example in dataset.sequence(split):
-            place, measured = Path(example.name), example.reference is not None
-            image, labels = example.image, example.labels
-            yield Frame(example.name, split, place, place, image, labels, measured)
+            yield frame_of(example, split)
 
 
 def _of_outlines(path: Path, told: Counter[str]) -> list[Finding]:

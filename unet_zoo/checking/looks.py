@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from unet_zoo import images
+from unet_zoo import catalog, images
 from unet_zoo.checking import registering
 from unet_zoo.checking.registering import Fit
 
@@ -71,6 +71,13 @@ class Look:
     contrast: float
     texture: float
     fit: Fit | None
+
+
+def frame_of(example: catalog.Example, split: str) -> Frame:
+    """Return an example as a frame; in place of files, its name."""
+    place, measured = Path(example.name), example.reference is not None
+    image, labels = example.image, example.labels
+    return Frame(example.name, split, place, place, image, labels, measured)
 
 
 def look(frame: Frame, *, register: bool = True) -> Look:

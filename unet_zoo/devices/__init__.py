@@ -140,3 +140,32 @@ def scaled(optimizer: keras.optimizers.Optimizer, precision: str) -> Any:
     if precision != "mixed_float16":
         return optimizer
     return keras.optimizers.LossScaleOptimizer(optimizer)
+
+
+def gpu_memory() -> int | None:
+    """Return the bytes of the smallest GPU that Keras computes on, None without one."""
+    import subprocess
+
+    import keras
+
+    if keras.backend.backend() == "tensorflow":
+        import tensorflow as tf
+
+        there = bool(tf.config.list_physical_devices("GPU"))
+    elif keras.backend.backend() == "jax":
+        import jax
+
+        there = jax.default_backend() == "gpu"
+    else:
+        import torch
+
+        there = torch.cuda.is_available()
+    if not there:
+        return None
+    # The backends say what they hold, which may be everything or nothing yet.
+    query = ["nvidia-smi", "--query-gpu=memory.total", "--format=csv,noheader,nounits"]
+    try:
+        done = subprocess.run(query, capture_output=True, text=True, check=True)
+        return min(int(line) for line in done.stdout.split()) * 2**20
+    except (OSError, ValueError, subprocess.CalledProcessError):
+        return None

@@ -16,17 +16,27 @@ than one with few. Without any reference object a value is nan, and `objects` 0.
 from __future__ import annotations
 
 from unet_zoo.metrics._frames import Score
-from unet_zoo.metrics.objects import THRESHOLDS, average_precision, det, per_object, seg
+from unet_zoo.metrics.objects import (
+    THRESHOLDS,
+    ObjectErrors,
+    average_precision,
+    det,
+    object_errors,
+    per_object,
+    seg,
+)
 from unet_zoo.metrics.partitions import v_info, v_rand
 from unet_zoo.metrics.pixels import dice, iou, pixel_accuracy
 
 __all__ = [
     "THRESHOLDS",
+    "ObjectErrors",
     "Score",
     "average_precision",
     "det",
     "dice",
     "iou",
+    "object_errors",
     "per_object",
     "pixel_accuracy",
     "seg",

@@ -136,6 +136,65 @@ def per_object(reference: np.ndarray, prediction: np.ndarray) -> np.ndarray:
 
 
 @dataclasses.dataclass(frozen=True)
+class ObjectErrors:
+    """What became of reference objects, and what was found where there is none.
+
+    `found + missed + merged + split` is `objects`; `extra` counts predicted objects.
+    `jaccard` has a value for each reference object, as SEG has it: 0 without a match.
+    """
+
+    objects: int
+    found: int
+    missed: int
+    merged: int
+    split: int
+    extra: int
+    jaccard: np.ndarray
+
+
+def object_errors(
+    references: Sequence[np.ndarray], predictions: Sequence[np.ndarray]
+) -> ObjectErrors:
+    """Return how many objects were found, missed, merged, split or made up.
+
+    A reference object that a predicted one covers by more than half is merged if the
+    same predicted object covers another one too. Of the others, one that holds more
+    than half of each of two or more predicted objects is split; else it is found if it
+    is covered, and missed if not. A predicted object is extra if it neither covers a
+    reference object nor lies in one by more than half.
+
+    >>> reference = np.array([[1, 1, 1, 0, 2, 2, 3, 3, 0, 4, 4, 4, 4, 0, 0]])
+    >>> prediction = np.array([[5, 5, 5, 0, 6, 6, 6, 6, 0, 7, 7, 8, 8, 0, 9]])
+    >>> errors = object_errors([reference], [prediction])
+    >>> errors.found, errors.merged, errors.split, errors.missed, errors.extra
+    (1, 2, 1, 0, 1)
+    """
+    totals = np.zeros(5, np.int64)
+    jaccard = [np.zeros(0)]
+    for overlap in _overlaps(references, predictions):
+        count, predicted = len(overlap.reference_ids), len(overlap.prediction_ids)
+        rows = overlap.rows[overlap.covering]
+        columns = overlap.columns[overlap.covering]
+        each = np.zeros(count)
+        each[rows] = overlap.jaccard[overlap.covering]
+        jaccard.append(each)
+        covered = np.zeros(count, bool)
+        covered[rows] = True
+        covers = np.bincount(columns, minlength=predicted)
+        merged = np.zeros(count, bool)
+        merged[rows] = covers[columns] > 1
+        holds = np.bincount(overlap.rows[overlap.inside], minlength=count)
+        split = ~merged & (holds > 1)
+        found = covered & ~merged & ~split
+        extra = (covers == 0) & ~overlap.hidden
+        extra[overlap.columns[overlap.inside]] = False
+        missed = ~covered & ~split
+        totals += [each.sum() for each in (found, missed, merged, split, extra)]
+    values = np.concatenate(jaccard)
+    return ObjectErrors(len(values), *totals.tolist(), jaccard=values)
+
+
+@dataclasses.dataclass(frozen=True)
 class _Overlap:
     """Which objects of a frame share how many pixels; only pairs that share any."""
 
@@ -146,6 +205,7 @@ class _Overlap:
     columns: np.ndarray  # per pair: place in prediction_ids
     jaccard: np.ndarray  # per pair
     covering: np.ndarray  # per pair: shares more than half of the reference object
+    inside: np.ndarray  # per pair: shares more than half of the predicted object
 
     @classmethod
     def of(cls, reference: np.ndarray, prediction: np.ndarray) -> _Overlap:
@@ -171,6 +231,7 @@ class _Overlap:
             columns=columns,
             jaccard=shared / united,
             covering=2 * shared > reference_areas[rows],
+            inside=2 * shared > prediction_areas[columns],
         )
 
     def matched(self, threshold: float) -> np.ndarray:

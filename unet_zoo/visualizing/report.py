@@ -86,19 +86,7 @@ def write(
             f'src="data:image/png;base64,{data}"></figure>\n</section>'
         )
     missing = "\n".join(f"<p>{say(sentence)}</p>" for sentence in left_out)
-    return f"""<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>{say(title)}</title>
-<link rel="icon" href="data:,">
-<style>{_STYLE}</style>
-</head>
-<body>
-<main>
-<h1>{say(title)}</h1>
-<p class="lead">{say(lead)}</p>
+    body = f"""<p class="lead">{say(lead)}</p>
 <nav>
 {links}
 </nav>
@@ -109,7 +97,36 @@ def write(
 <footer>
 {missing}
 <p>Each picture is a PNG file beside this page as well. Made by unet-zoo.</p>
-</footer>
+</footer>"""
+    return document(title, body)
+
+
+def document(title: str, body: str, *, style: str = "", refresh: int = 0) -> str:
+    """Return an HTML page that needs no other file and no network.
+
+    Args:
+        title: its heading too.
+        body: HTML of what stands below the heading.
+        style: CSS added to the house's.
+        refresh: seconds after which a browser reads the page again; 0: never.
+
+    >>> document("A & B", "<p>text</p>").count("A &amp; B")
+    2
+    """
+    again = f'<meta http-equiv="refresh" content="{refresh}">\n' if refresh else ""
+    return f"""<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+{again}<title>{html.escape(title)}</title>
+<link rel="icon" href="data:,">
+<style>{_STYLE}{style}</style>
+</head>
+<body>
+<main>
+<h1>{html.escape(title)}</h1>
+{body}
 </main>
 </body>
 </html>

@@ -1,15 +1,17 @@
 """Weights: the file a network is kept in, and the zoo of named ones.
 
-`write`, `read_facts` and `assign` are the file; `names`, `entry`, `locate` and `find`
+`write`, `read_facts` and `assign` are the file, `write_ensemble` and `members` several
+of them to be averaged; `names`, `entry`, `locate` and `find`
 the zoo; `write_entry` and `index` make what the zoo and a server of weights consist of.
 Importing this imports neither keras nor h5py.
 """
 
 from __future__ import annotations
 
+from unet_zoo.weights._ensemble import members, read_facts, write_ensemble
 from unet_zoo.weights._entries import Entry, entry, index, names, write_entry
 from unet_zoo.weights._fetch import find, locate
-from unet_zoo.weights._file import assign, read_facts, sha256, write
+from unet_zoo.weights._file import assign, sha256, write
 
 __all__ = [
     "Entry",
@@ -18,9 +20,11 @@ __all__ = [
     "find",
     "index",
     "locate",
+    "members",
     "names",
     "read_facts",
     "sha256",
     "write",
+    "write_ensemble",
     "write_entry",
 ]

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from unet_zoo import errors, files
-from unet_zoo.weights import _entries, _file
+from unet_zoo.weights import _ensemble, _entries, _file
 
 if TYPE_CHECKING:
     import requests
@@ -109,17 +109,22 @@ def find(
     """Return the weights file that a path, a training's folder or a name means.
 
     A name of the zoo means its entry, even where a file or folder of that name lies. A
-    folder stands for the `weights.h5` in it. What is not there is taken for the name of
-    weights on a server, see `locate`.
+    folder stands for the `weights.h5` or the `ensemble.toml` in it. What is not there
+    is taken for the name of weights on a server, see `locate`.
     """
     path = Path(name_or_path).expanduser()
     if str(name_or_path) not in _entries.names():
         if path.is_dir() and (path / "weights.h5").exists():
             return path / "weights.h5"
+        if path.is_dir() and (path / _ensemble.NAME).exists():
+            return path / _ensemble.NAME
         if path.suffix == ".h5" or path.is_file():
             return path
         if path.is_dir():
-            message = f"The folder {path} holds no weights.h5, as a training leaves it."
+            message = (
+                f"The folder {path} holds no weights.h5, as a training leaves it, and "
+                f"no {_ensemble.NAME}."
+            )
             raise errors.InputError(message)
         if path.name != str(name_or_path):
             message = f"There is neither a weights file nor a folder {path}."
