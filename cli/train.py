@@ -56,12 +56,18 @@ if TYPE_CHECKING:
     "--scale", type=float, help="Size of the image that the network sees, 0.5: half."
 )
 @click.option("--target", help="semantic, border or distance.")
+@click.option("--loss", help="Such as cross_entropy, dice_cross_entropy or focal.")
 @click.option("--learning-rate", type=float, help="The highest learning rate.")
 @click.option("--precision", help="float32 or mixed_bfloat16.")
 @click.option(
     "--tta", type=int, help="Flips and rotations averaged in prediction: 1, 4, 7 or 8."
 )
 @click.option("--validate-every", type=int, help="Steps between two validations.")
+@click.option(
+    "--patience",
+    type=int,
+    help="End after so many validations without a better value; 0: never.",
+)
 @click.option("--seed", type=int, help="The seed of every random choice.")
 @click.option(
     "--set",

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+import functools
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import keras
 import numpy as np
 from keras import ops
 
-from unet_zoo import augment, targets
+from unet_zoo import augment, losses, supervision, targets
 
 
 class Learner(keras.Model):
@@ -26,12 +27,16 @@ class Learner(keras.Model):
         target: targets.Target,
         layer: augment.Augment,
         momentum: float,
+        *,
+        loss: str = "cross_entropy",
+        loss_arguments: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__(name="learner", dtype="float32")
         self.network = network
         self.target = target
         self.augment = layer
         self.momentum = momentum
+        self.criterion = losses.Loss(loss, loss_arguments or {})
         self.averages = []
         if momentum:
             self.calls = self.add_weight(
@@ -59,9 +64,10 @@ class Learner(keras.Model):
         logits = self.network(stack[..., :channels], training=training)
         truth = stack[..., channels:]
         # A network of valid convolutions predicts the middle of its patch.
-        lost = [a - b for a, b in zip(truth.shape[1:3], logits.shape[1:3], strict=True)]
+        whole = supervision.first(logits).shape
+        lost = [a - b for a, b in zip(truth.shape[1:3], whole[1:3], strict=True)]
         y, x = (amount // 2 for amount in lost)
-        truth = truth[:, y : y + logits.shape[1], x : x + logits.shape[2]]
+        truth = truth[:, y : y + whole[1], x : x + whole[2]]
         return {"logits": logits, "truth": truth}
 
     def _average(self) -> None:
@@ -103,4 +109,5 @@ class Learner(keras.Model):
         sample_weight: Any = None,
         training: bool = True,
     ) -> Any:
-        return ops.mean(self.target.loss(y_pred["truth"], y_pred["logits"]))
+        compare = functools.partial(self.target.loss, loss=self.criterion)
+        return ops.mean(supervision.loss(compare, y_pred["truth"], y_pred["logits"]))

@@ -28,14 +28,17 @@ from unet_zoo import (
     pipeline,
     plots,
     registry,
+    schedules,
     segmenter,
+    supervision,
     targets,
     tuning,
 )
 from unet_zoo.catalog.dataset import Lazy
 from unet_zoo.errors import InputError
 from unet_zoo.progress import Interrupted, Mean, Progress, Teller
-from unet_zoo.recipe import Optimizer, Recipe, to_toml
+from unet_zoo.recipe import Recipe, from_dict, to_toml
+from unet_zoo.schedules import make_optimizer
 
 __all__ = ["Interrupted", "Progress", "make_optimizer", "train"]
 
@@ -59,6 +62,7 @@ def train(
        kept in memory, or on disk where they take more than `cache_memory`.
     3. Every `validate_every` steps the averaged weights segment the validation
        images; weights that do better than all before are written at once.
+       The training ends early after `patience` validations that did not.
     4. The decoder's thresholds are tuned on the validation images.
     5. The folder then holds `weights.h5`, `recipe.toml`, `history.csv`, `curve.png`
        and `samples/` with validation images overlaid. Interrupted by Ctrl-C, it holds
@@ -116,6 +120,7 @@ def train(
     if cache_memory is not None:
         memory = pipeline.as_bytes(cache_memory)
     held_out, used = pipeline.hold(dataset.sequence("validation"), memory // 4)
+    schedules.check_validation(recipe, bool(held_out))
     if recipe.scale is None:
         scale = 1.0
         if dataset.kind == "instances":
@@ -134,13 +139,7 @@ def train(
                 classes=target.channels,
                 **recipe.model_arguments,
             )
-    if len(network.outputs) > 1:
-        message = (
-            f"{recipe.model!r} with these arguments has {len(network.outputs)} outputs "
-            f"({', '.join(network.output_names)}), and a training here teaches one. "
-            "Leave out what adds outputs, such as deep_supervision."
-        )
-        raise InputError(message)
+    supervision.check(network)
     stacks = pipeline.prepare(
         taught,
         recipe,
@@ -171,20 +170,30 @@ def train(
 
     of = {"recipe": facts["recipe"], "dataset": facts["dataset"]}
     if past:
-        checkpoints.check_same(folder, past["of"], of)
+        # Written before a field came to be, a recipe has that field's default.
+        there = {**past["of"], "recipe": from_dict(past["of"]["recipe"]).to_dict()}
+        checkpoints.check_same(folder, there, of)
     folder.mkdir(parents=True, exist_ok=True)
     _write_text(folder / "recipe.toml", to_toml(recipe.to_dict()))
 
     # === Train ===
     patch = (recipe.patch, recipe.patch)
     layer = augment.Augment(recipe.augmentation, patch, channels, target.interpolation)
-    teaching = learner.Learner(network, target, layer, recipe.optimizer.average)
+    teaching = learner.Learner(
+        network,
+        target,
+        layer,
+        recipe.optimizer.average,
+        loss=recipe.loss,
+        loss_arguments=recipe.loss_arguments,
+    )
     teaching.compile(
-        make_optimizer(recipe.optimizer, recipe.steps),
+        make_optimizer(recipe.optimizer, recipe.steps, recipe.optimizer_arguments),
         jit_compile=devices.compile_xla(),
     )
     teaching.optimizer.build(teaching.trainable_variables)
     variables = [*teaching.variables, *teaching.optimizer.variables]
+    course = schedules.Course(recipe, teaching.optimizer)
     judge = _Judge(network, facts, dataset.kind, held_out, folder)
     tell = Teller(recipe.steps, judge.standing, progress, checkpoint_minutes)
     interrupted: KeyboardInterrupt | None = None
@@ -192,11 +201,12 @@ def train(
     if past:
         checkpoints.assign(variables, checkpoint)
         judge.restore(**past["judge"])
+        course.restore(**past.get("course", course.state))
         losses = Mean(**past["losses"])
         step = tell.step = past["step"]
     try:
         with stacks, tell.listening():
-            while step < recipe.steps:
+            while step < recipe.steps and not course.over:
                 last = (step // recipe.validate_every + 1) * recipe.validate_every
                 last = min(last, recipe.steps)
                 done = teaching.fit(
@@ -213,9 +223,11 @@ def train(
                 if step == last:
                     with teaching.averaged():
                         judge.validate(step, losses.value)
+                    course.add(judge.value)
                     losses = Mean()
                 state = {"step": step, "losses": losses.state, "judge": judge.state}
-                checkpoints.write(checkpoint, variables, {"of": of, **state})
+                state |= {"of": of, "course": course.state}
+                checkpoints.write(checkpoint, variables, state)
                 if tell.interrupt is not None and step < recipe.steps:
                     raise tell.interrupt
     except KeyboardInterrupt as interrupt:
@@ -279,6 +291,11 @@ class _Judge:
         spent = time.monotonic() - self.started
         return {"best": self.best, "history": self.history, "spent": spent}
 
+    @property
+    def value(self) -> float:
+        """Return what the last validation measured; NaN where nothing could be."""
+        return self.history[-1].get(self.metric, math.nan)
+
     def restore(
         self, best: float | None, history: list[dict[str, float]], spent: float
     ) -> None:
@@ -329,27 +346,6 @@ class _Judge:
             name = example.name.replace("/", "-") + ".png"
             (self.folder / "samples").mkdir(exist_ok=True)
             images.write_png(self.folder / "samples" / name, overlay)
-
-
-def make_optimizer(plan: Optimizer, steps: int) -> keras.optimizers.Optimizer:
-    """Return the Keras optimizer of a recipe that runs for `steps` steps."""
-    rate: Any = plan.learning_rate
-    if plan.schedule == "cosine":
-        warmup = min(plan.warmup, steps // 2)
-        rate = keras.optimizers.schedules.CosineDecay(
-            0.0 if warmup else rate,
-            max(1, steps - warmup),
-            warmup_target=rate if warmup else None,
-            warmup_steps=warmup,
-        )
-    shared: dict[str, Any] = {"learning_rate": rate}
-    if plan.clip:
-        shared["global_clipnorm"] = plan.clip
-    if plan.name == "sgd":
-        return keras.optimizers.SGD(momentum=plan.momentum, **shared)
-    if plan.name == "adam":
-        return keras.optimizers.Adam(**shared)
-    return keras.optimizers.AdamW(weight_decay=plan.weight_decay, **shared)
 
 
 def _write_text(path: Path, text: str) -> None:
