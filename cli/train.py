@@ -173,6 +173,9 @@ def command(
     except KeyboardInterrupt as interrupt:
         _common.keep(interrupt, _left(output))
         raise
+    if plan.patience and 0 < told.step < plan.steps:
+        ending = f"Ended after step {told.step} of {plan.steps}"
+        click.echo(f"{ending}: {plan.patience} validations brought nothing better.")
     _summarize(output, segmenter.facts.get("validation", {}))
 
 
@@ -191,6 +194,7 @@ class _Told:
         import tqdm
 
         self.plan = plan
+        self.step = 0
         self.bar = tqdm.tqdm(total=plan.steps, unit="step", disable=None)
 
     def __enter__(self) -> None:
@@ -200,6 +204,7 @@ class _Told:
         self.bar.close()
 
     def __call__(self, now: Progress) -> None:
+        self.step = now.step
         best = "" if now.best is None else f"best {now.metric} {now.best:.3f}"
         if not self.bar.disable:
             self.bar.set_postfix_str(f"loss {now.loss:.3f} {best}", refresh=False)

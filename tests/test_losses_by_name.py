@@ -186,11 +186,15 @@ def slopes(loss, truth, logits, weights) -> tuple[np.ndarray, np.ndarray]:
     if backend == "tensorflow":
         import tensorflow as tf
 
-        z = tf.constant(logits)
-        with tf.GradientTape() as tape:
-            tape.watch(z)
-            value = loss(truth, z, weights)
-        slope = tape.gradient(value, z)
+        # A graph, as in training: loops and shapes are others than in eager mode.
+        @tf.function
+        def both(z):
+            with tf.GradientTape() as tape:
+                tape.watch(z)
+                value = loss(truth, z, weights)
+            return value, tape.gradient(value, z)
+
+        value, slope = both(tf.constant(logits))
     elif backend == "jax":
         import jax
 

@@ -19,6 +19,18 @@ class Learner(keras.Model):
 
     Its call receives the dictionary of the pipeline and gives back logits and truth;
     no backend needs a training step of its own.
+
+    Args:
+        network: what is trained. Of several outputs, each is taught.
+        target: what it is taught.
+        layer: the augmentation.
+        momentum: of the moving average of the weights; 0: none.
+        loss: by its name (see `unet_zoo.losses`).
+        loss_arguments: of that loss.
+        equal_from: average equally instead, from the weights after this many steps on
+            (SWA: Izmailov et al. 2018, https://arxiv.org/abs/1803.05407). Before, the
+            averages are the weights. The statistics of batch normalisation are those
+            of the last step in either case.
     """
 
     def __init__(
@@ -30,6 +42,7 @@ class Learner(keras.Model):
         *,
         loss: str = "cross_entropy",
         loss_arguments: Mapping[str, Any] | None = None,
+        equal_from: int | None = None,
     ) -> None:
         super().__init__(name="learner", dtype="float32")
         self.network = network
@@ -37,8 +50,9 @@ class Learner(keras.Model):
         self.augment = layer
         self.momentum = momentum
         self.criterion = losses.Loss(loss, loss_arguments or {})
+        self.equal_from = equal_from
         self.averages = []
-        if momentum:
+        if self.averaging:
             self.calls = self.add_weight(
                 shape=(), initializer="zeros", trainable=False, name="calls"
             )
@@ -52,6 +66,10 @@ class Learner(keras.Model):
                 # A copy: JAX refuses a step in which two variables share memory.
                 average.assign(variable.numpy())
                 self.averages.append(average)
+
+    @property
+    def averaging(self) -> bool:
+        return bool(self.momentum) or self.equal_from is not None
 
     def build(self, input_shape: Any) -> None:
         """Nothing to build: the network came with its variables."""
@@ -76,11 +94,16 @@ class Learner(keras.Model):
         Keras' own averaging writes the averages over the weights whenever `fit` ends,
         which here is at each validation.
         """
-        if not self.momentum:
+        if not self.averaging:
             return
-        # Young averages follow faster, so that the random start is soon forgotten.
         self.calls.assign_add(1.0)
-        momentum = ops.minimum(self.momentum, self.calls / (self.calls + 9.0))
+        if self.equal_from is not None:
+            # This is the call before a step: of weights that `calls - 1` steps made.
+            count = ops.maximum(self.calls - self.equal_from, 1.0)
+            momentum = 1.0 - 1.0 / count
+        else:
+            # Young averages follow faster, so that the random start is soon forgotten.
+            momentum = ops.minimum(self.momentum, self.calls / (self.calls + 9.0))
         for average, variable in zip(
             self.averages, self.network.trainable_variables, strict=True
         ):

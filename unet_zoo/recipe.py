@@ -41,6 +41,9 @@ class Optimizer:
     """Momentum of those that have one: "sgd", "rmsprop", "muon"."""
     average: float = 0.995
     """Momentum of the moving average of the weights; 0 for none."""
+    swa: float = 0.0
+    """Share of the training, at its end, over which weights are averaged equally (SWA),
+    in place of the moving average; 0 for none."""
     clip: float = 1.0
     """Largest global norm of the gradient; 0 for no limit."""
 
@@ -167,6 +170,7 @@ class Recipe:
             ("patience", self.patience, self.patience >= 0, "at least 0"),
             ("optimizer.plateau", plan.plateau, plan.plateau >= 1, "at least 1"),
             ("optimizer.factor", plan.factor, 0 < plan.factor < 1, "in (0, 1)"),
+            ("optimizer.swa", plan.swa, 0 <= plan.swa <= 1, "in [0, 1]"),
             ("optimizer.power", plan.power, plan.power > 0, "positive"),
         ):
             if not good:

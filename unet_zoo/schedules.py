@@ -228,3 +228,13 @@ def check_validation(recipe: Recipe, validated: bool) -> None:
                 "some of the training images back, or leave it out."
             )
             raise InputError(message)
+
+
+def equal_from(recipe: Recipe) -> int | None:
+    """Return the step from which weights are averaged equally; None: never.
+
+    >>> equal_from(Recipe(steps=200, optimizer=Optimizer(swa=0.25)))
+    150
+    """
+    share = recipe.optimizer.swa
+    return round((1.0 - share) * recipe.steps) if share else None

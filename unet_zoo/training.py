@@ -186,6 +186,7 @@ def train(
         recipe.optimizer.average,
         loss=recipe.loss,
         loss_arguments=recipe.loss_arguments,
+        equal_from=schedules.equal_from(recipe),
     )
     teaching.compile(
         make_optimizer(recipe.optimizer, recipe.steps, recipe.optimizer_arguments),
