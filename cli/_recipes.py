@@ -16,6 +16,13 @@ if TYPE_CHECKING:
 
 # Options that are arguments of the network, and one that lies deeper in the recipe.
 _OF_MODEL = ("filters", "depth")
+# Sections with free keys.
+_FREE = (
+    "model_arguments",
+    "target_arguments",
+    "loss_arguments",
+    "optimizer_arguments",
+)
 _AT = {"learning_rate": ("optimizer", "learning_rate")}
 
 recipe_option = click.option(
@@ -61,8 +68,8 @@ def changed(
             message = f"--set takes KEY=VALUE, such as steps=500. Received: {setting}"
             raise errors.InputError(message)
         _put(changes, tuple(key.split(".")), _value(text), f"--set {key}")
-    for name in ("model_arguments", "target_arguments"):
-        # Sections with free keys: what is not named stays as the recipe has it.
+    for name in _FREE:
+        # What is not named stays as the recipe has it.
         if isinstance(changes.get(name), dict):
             changes[name] = {**getattr(plan, name), **changes[name]}
             for key in ("classes", "input_shape"):

@@ -72,6 +72,7 @@ if TYPE_CHECKING:
     "--scale", type=float, help="Size of the image that the network sees, 0.5: half."
 )
 @click.option("--target", help="semantic, border or distance.")
+@click.option("--loss", help="Such as cross_entropy, dice_cross_entropy or focal.")
 @click.option("--learning-rate", type=float, help="The highest learning rate.")
 @click.option(
     "--precision", help="float32, mixed_bfloat16, or mixed_float16 (scaling the loss)."
@@ -80,6 +81,11 @@ if TYPE_CHECKING:
     "--tta", type=int, help="Flips and rotations averaged in prediction: 1, 4, 7 or 8."
 )
 @click.option("--validate-every", type=int, help="Steps between two validations.")
+@click.option(
+    "--patience",
+    type=int,
+    help="End after so many validations without a better value; 0: never.",
+)
 @click.option("--seed", type=int, help="The seed of every random choice.")
 @click.option(
     "--set",
@@ -262,6 +268,9 @@ def command(
         _common.keep(interrupt, _left(output))
         raise
     if on.chief:
+        if plan.patience and 0 < told.step < plan.steps:
+            ending = f"Ended after step {told.step} of {plan.steps}"
+            click.echo(f"{ending}: {plan.patience} validations brought nothing better.")
         _summarize(output, segmenter.facts.get("validation", {}))
 
 
@@ -274,6 +283,7 @@ class _Told:
 
         self.plan = plan
         self.process, self.asked, self.busy = psutil.Process(), 0.0, ""
+        self.step = 0
         self.bar = tqdm.tqdm(total=plan.steps, unit="step", disable=None)
 
     def __enter__(self) -> None:
@@ -283,6 +293,7 @@ class _Told:
         self.bar.close()
 
     def __call__(self, now: Progress) -> None:
+        self.step = now.step
         best = "" if now.best is None else f"best {now.metric} {now.best:.3f}"
         rate = f"{now.images_per_second:.3g} images/s"
         if not math.isfinite(now.images_per_second):

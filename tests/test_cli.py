@@ -243,7 +243,8 @@ def test_recipes_can_be_written_out_and_used() -> None:
     for name in recipe.RECIPES:
         text = fine("recipes", name)
         assert recipe.from_dict(tomllib.loads(text)) == recipe.named(name)
-    assert '# Momentum of "sgd".\nmomentum = 0.9\n' in fine("recipes", "default")
+    meaning = "# Largest global norm of the gradient; 0 for no limit.\n"
+    assert f"{meaning}clip = 1.0\n" in fine("recipes", "default")
     assert "# number of steps.\nsteps = 2000\n" in fine("recipes", "default")
     text = fine("recipes", "default", "--model", "resunet")
     assert tomllib.loads(text)["model"] == "resunet"

@@ -31,6 +31,16 @@ def test_toml_gives_odd_values_back():
     assert recipe.from_dict(tomllib.loads(recipe.to_toml(plan.to_dict()))) == plan
 
 
+def test_a_recipe_of_before_a_field_came_has_its_default():
+    values = recipe.named("paper").to_dict()
+    for name in ("loss", "loss_arguments", "patience", "optimizer_arguments"):
+        del values[name]
+    for name in ("power", "plateau", "factor"):
+        del values["optimizer"][name]
+    assert recipe.from_dict(values) == recipe.named("paper")
+    assert recipe.from_dict(values).loss == "cross_entropy"
+
+
 def test_replace_changes_only_what_it_names():
     base = recipe.named("paper")
     changed = base.replace(steps=3, augmentation={"blur": 2, "flip": False})
@@ -64,6 +74,36 @@ def test_replace_takes_whole_sections():
         ({"precision": "float64"}, "Unknown precision 'float64'. Did you mean"),
         ({"optimizer": {"name": "adamx"}}, "Unknown optimizer.name 'adamx'. Did you"),
         ({"optimizer": {"schedule": "cosin"}}, "Unknown optimizer.schedule 'cosin'."),
+        ({"loss": "lovas"}, "Unknown loss 'lovas'. Did you mean 'lovasz'?"),
+        (
+            {"loss": "focal", "loss_arguments": {"gama": 2}},
+            "Unknown argument of the loss 'focal' 'gama'. Did you mean 'gamma'?",
+        ),
+        (
+            {"loss_arguments": {"gamma": 2}},
+            "of the loss 'cross_entropy' 'gamma'. Known",
+        ),
+        (
+            {"loss": "tversky", "loss_arguments": {"beta": 2}},
+            "`loss_arguments.beta` must be a number in [0, 1]. Received: 2",
+        ),
+        (
+            {"loss": "cldice", "loss_arguments": {"iterations": 2.5}},
+            "`loss_arguments.iterations` must be a whole number in [0, 100].",
+        ),
+        (
+            {"loss": "boundary", "loss_arguments": {"alpha": -1}},
+            "`loss_arguments.alpha` must be a number of at least 0. Received: -1",
+        ),
+        ({"loss": "focal", "loss_arguments": {"alpha": True}}, "a number in [0, 1]."),
+        (
+            {"optimizer_arguments": {"beta2": 0.9}},
+            "Unknown argument of the optimizer 'adamw' 'beta2'. Did you mean 'beta_2'",
+        ),
+        ({"patience": -1}, "`patience` must be at least 0. Received: -1"),
+        ({"optimizer": {"plateau": 0}}, "`optimizer.plateau` must be at least 1."),
+        ({"optimizer": {"factor": 1.0}}, "`optimizer.factor` must be in (0, 1)."),
+        ({"optimizer": {"power": 0}}, "`optimizer.power` must be positive."),
         ({"seed": -1}, "`seed` must lie in 0..4294967295. Received: -1"),
         ({"tta": 3}, "`tta` must be 1, 4, 7 or 8. Received: 3"),
         ({"steps": 0}, "`steps` must be at least 1. Received: 0"),

@@ -182,11 +182,12 @@ def test_the_same_seed_gives_the_same_weights_however_often_validated(tmp_path):
             np.testing.assert_allclose(first, other, atol=1e-5)
 
 
-def test_averages_follow_the_weights():
+@pytest.mark.parametrize("equal_from", [None, 3])
+def test_averages_follow_the_weights(equal_from):
     network = unet.unet((24, 24, 1), classes=2, filters=2, depth=1, padding="same")
     target = targets.get("semantic")
     layer = augment.Augment(recipe.Augmentation(), (24, 24), 1, target.interpolation)
-    taught = learner.Learner(network, target, layer, 0.5)
+    taught = learner.Learner(network, target, layer, 0.5, equal_from=equal_from)
     taught.compile(keras.optimizers.SGD(0.1), jit_compile=False)
     generator = np.random.default_rng(0)
     uniforms, normals = augment.draw_size(recipe.Augmentation())
@@ -199,6 +200,9 @@ def test_averages_follow_the_weights():
     start = float(taught.calls.numpy())
     for call in range(1, 13):
         momentum = min(0.5, (start + call) / (start + call + 9))
+        if equal_from is not None:
+            # The first three are forgotten; of n others each counts 1 / n.
+            momentum = 1 - 1 / max(1, call - 3)
         expected = [
             momentum * old + (1 - momentum) * variable.numpy()
             for old, variable in zip(expected, network.trainable_variables, strict=True)

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+import functools
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import keras
 import numpy as np
 from keras import ops
 
-from unet_zoo import augment, devices, targets
+from unet_zoo import augment, devices, losses, supervision, targets
 
 
 class Learner(keras.Model):
@@ -18,6 +19,18 @@ class Learner(keras.Model):
 
     Its call receives the dictionary of the pipeline and gives back logits and truth;
     no backend needs a training step of its own.
+
+    Args:
+        network: what is trained. Of several outputs, each is taught.
+        target: what it is taught.
+        layer: the augmentation.
+        momentum: of the moving average of the weights; 0: none.
+        loss: by its name (see `unet_zoo.losses`).
+        loss_arguments: of that loss.
+        equal_from: average equally instead, from the weights after this many steps on
+            (SWA: Izmailov et al. 2018, https://arxiv.org/abs/1803.05407). Before, the
+            averages are the weights. The statistics of batch normalisation are those
+            of the last step in either case.
     """
 
     def __init__(
@@ -26,14 +39,20 @@ class Learner(keras.Model):
         target: targets.Target,
         layer: augment.Augment,
         momentum: float,
+        *,
+        loss: str = "cross_entropy",
+        loss_arguments: Mapping[str, Any] | None = None,
+        equal_from: int | None = None,
     ) -> None:
         super().__init__(name="learner", dtype="float32")
         self.network = network
         self.target = target
         self.augment = layer
         self.momentum = momentum
+        self.criterion = losses.Loss(loss, loss_arguments or {})
+        self.equal_from = equal_from
         self.averages = []
-        if momentum:
+        if self.averaging:
             self.calls = self.add_weight(
                 shape=(), initializer="zeros", trainable=False, name="calls"
             )
@@ -47,6 +66,10 @@ class Learner(keras.Model):
                 # A copy: JAX refuses a step in which two variables share memory.
                 average.assign(variable.numpy())
                 self.averages.append(average)
+
+    @property
+    def averaging(self) -> bool:
+        return bool(self.momentum) or self.equal_from is not None
 
     def build(self, input_shape: Any) -> None:
         """Nothing to build: the network came with its variables."""
@@ -64,9 +87,10 @@ class Learner(keras.Model):
         logits = self.network(stack[..., :channels], training=training)
         truth = stack[..., channels:]
         # A network of valid convolutions predicts the middle of its patch.
-        lost = [a - b for a, b in zip(truth.shape[1:3], logits.shape[1:3], strict=True)]
+        whole = supervision.first(logits).shape
+        lost = [a - b for a, b in zip(truth.shape[1:3], whole[1:3], strict=True)]
         y, x = (amount // 2 for amount in lost)
-        truth = truth[:, y : y + logits.shape[1], x : x + logits.shape[2]]
+        truth = truth[:, y : y + whole[1], x : x + whole[2]]
         return {"logits": logits, "truth": truth}
 
     def _average(self) -> None:
@@ -75,11 +99,16 @@ class Learner(keras.Model):
         Keras' own averaging writes the averages over the weights whenever `fit` ends,
         which here is at each validation.
         """
-        if not self.momentum:
+        if not self.averaging:
             return
-        # Young averages follow faster, so that the random start is soon forgotten.
         self.calls.assign_add(1.0)
-        momentum = ops.minimum(self.momentum, self.calls / (self.calls + 9.0))
+        if self.equal_from is not None:
+            # This is the call before a step: of weights that `calls - 1` steps made.
+            count = ops.maximum(self.calls - self.equal_from, 1.0)
+            momentum = 1.0 - 1.0 / count
+        else:
+            # Young averages follow faster, so that the random start is soon forgotten.
+            momentum = ops.minimum(self.momentum, self.calls / (self.calls + 9.0))
         for average, variable in zip(
             self.averages, self.network.trainable_variables, strict=True
         ):
@@ -117,5 +146,6 @@ class Learner(keras.Model):
         sample_weight: Any = None,
         training: bool = True,
     ) -> Any:
-        losses = self.target.loss(y_pred["truth"], y_pred["logits"])
-        return devices.share(ops.mean(losses))
+        compare = functools.partial(self.target.loss, loss=self.criterion)
+        each = supervision.loss(compare, y_pred["truth"], y_pred["logits"])
+        return devices.share(ops.mean(each))

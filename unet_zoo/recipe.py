@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from unet_zoo import registry
+from unet_zoo import choices, registry
 from unet_zoo.errors import InputError, unknown
 from unet_zoo.policies import Augmentation
 
@@ -20,19 +20,30 @@ class Optimizer:
     """The optimizer, by its Keras name, and the course of its learning rate."""
 
     name: str = "adamw"
-    """"adamw", "adam" or "sgd"."""
+    """Any of `keras.optimizers`, in small letters, such as "adamw", "sgd" or "lion"."""
     learning_rate: float = 2e-3
     """Highest learning rate."""
     schedule: str = "cosine"
-    """"cosine" (to zero, after a linear warm-up) or "constant"."""
+    """"cosine" or "polynomial" (to zero, after a linear warm-up), "one_cycle" (up for
+    30 % of the steps, then to nearly zero), "plateau" (lower whenever validations bring
+    nothing better) or "constant"."""
     warmup: int = 100
-    """Steps of linear warm-up of the cosine schedule."""
+    """Steps of linear warm-up of "cosine" and "polynomial"."""
+    power: float = 0.9
+    """Power of "polynomial"; 1 is a straight line."""
+    plateau: int = 5
+    """Validations without a better value after which "plateau" lowers the rate."""
+    factor: float = 0.5
+    """What "plateau" multiplies the rate by."""
     weight_decay: float = 1e-3
-    """Decoupled weight decay of "adamw"."""
+    """Weight decay of "adamw", "lamb", "lion", "muon" and "schedulefreeadamw"."""
     momentum: float = 0.9
-    """Momentum of "sgd"."""
+    """Momentum of those that have one: "sgd", "rmsprop", "muon"."""
     average: float = 0.995
     """Momentum of the moving average of the weights; 0 for none."""
+    swa: float = 0.0
+    """Share of the training, at its end, over which weights are averaged equally (SWA),
+    in place of the moving average; 0 for none."""
     clip: float = 1.0
     """Largest global norm of the gradient; 0 for no limit."""
 
@@ -47,6 +58,10 @@ class Recipe:
             and `classes`, which the data and the target decide.
         target: "semantic", "border" or "distance".
         target_arguments: arguments of that target.
+        loss: how far a prediction is from the target: "cross_entropy", "focal",
+            "dice", "dice_cross_entropy", "tversky", "focal_tversky", "lovasz",
+            "boundary" or "cldice" (see `unet_zoo.losses`).
+        loss_arguments: arguments of that loss.
         scale: size of the image that the network sees, relative to the
             original; results always come back at the original size. None:
             chosen from the size of the objects when training begins.
@@ -64,10 +79,14 @@ class Recipe:
             weighs the same (see `unet_zoo.pipeline.class_weights`).
         steps: number of steps.
         validate_every: steps between two validations.
+        patience: end the training after so many validations without a better
+            value; 0: never.
         precision: "float32", "mixed_bfloat16", or "mixed_float16", which scales the
             loss so that small gradients do not vanish.
         tta: flips and rotations averaged in prediction: 1, 4, 7 or 8.
         seed: the one seed of every random choice.
+        optimizer_arguments: other arguments of the optimizer, as keras names
+            them, such as `beta_2`.
 
     Example:
         >>> Recipe().replace(steps=10, optimizer={"learning_rate": 1e-3}).steps
@@ -78,6 +97,8 @@ class Recipe:
     model_arguments: Mapping[str, Any] = field(default_factory=dict)
     target: str = "distance"
     target_arguments: Mapping[str, Any] = field(default_factory=dict)
+    loss: str = "cross_entropy"
+    loss_arguments: Mapping[str, Any] = field(default_factory=dict)
     scale: float | None = None
     normalization: str = "zscore"
     patch: int = 256
@@ -86,9 +107,11 @@ class Recipe:
     class_balance: float = 0.0
     steps: int = 2000
     validate_every: int = 100
+    patience: int = 0
     precision: str = "float32"
     tta: int = 8
     seed: int = 0
+    optimizer_arguments: Mapping[str, Any] = field(default_factory=dict)
     augmentation: Augmentation = field(default_factory=Augmentation)
     optimizer: Optimizer = field(default_factory=Optimizer)
 
@@ -114,33 +137,46 @@ class Recipe:
                 f"classes. The target here is {self.target!r}: set class_balance to 0."
             )
             raise InputError(message)
+        choices.loss_arguments(self.loss, self.loss_arguments)
         if self.scale is not None and not 0 < self.scale <= 8:
             message = f"`scale` must lie in (0, 8]. Received: {self.scale}"
             raise InputError(message)
-        choices = {
+        words = {
             "target": ("semantic", "border", "distance"),
             "precision": ("float32", "mixed_bfloat16", "mixed_float16"),
             "tta": (1, 4, 7, 8),
         }
-        for name, options in choices.items():
+        for name, options in words.items():
             if getattr(self, name) not in options:
                 if name == "tta":
                     message = f"`tta` must be 1, 4, 7 or 8. Received: {self.tta}"
                     raise InputError(message)
                 raise unknown(name, str(getattr(self, name)), map(str, options))
-        for name, options in {
-            "name": ("adamw", "adam", "sgd"),
-            "schedule": ("cosine", "constant"),
-        }.items():
-            value = getattr(self.optimizer, name)
-            if value not in options:
-                raise unknown(kind=f"optimizer.{name}", word=value, options=options)
+        choices.check_optimizer(self.optimizer.name, self.optimizer_arguments)
+        if self.optimizer.schedule not in choices.SCHEDULES:
+            raise unknown(
+                kind="optimizer.schedule",
+                word=self.optimizer.schedule,
+                options=choices.SCHEDULES,
+            )
         if not self.optimizer.learning_rate > 0:
             message = (
                 "`optimizer.learning_rate` must be positive. "
                 f"Received: {self.optimizer.learning_rate}"
             )
             raise InputError(message)
+
+        plan = self.optimizer
+        for name, value, good, wanted in (
+            ("patience", self.patience, self.patience >= 0, "at least 0"),
+            ("optimizer.plateau", plan.plateau, plan.plateau >= 1, "at least 1"),
+            ("optimizer.factor", plan.factor, 0 < plan.factor < 1, "in (0, 1)"),
+            ("optimizer.swa", plan.swa, 0 <= plan.swa <= 1, "in [0, 1]"),
+            ("optimizer.power", plan.power, plan.power > 0, "positive"),
+        ):
+            if not good:
+                message = f"`{name}` must be {wanted}. Received: {value}"
+                raise InputError(message)
 
     def replace(self, **changes: Any) -> Recipe:
         """Return a copy with other values; sections take dictionaries."""
@@ -154,7 +190,8 @@ class Recipe:
             name: "none" if value is None else value
             for name, value in self.model_arguments.items()
         }
-        plain["target_arguments"] = dict(self.target_arguments)
+        for name in ("target_arguments", "loss_arguments", "optimizer_arguments"):
+            plain[name] = dict(getattr(self, name))
         return plain
 
 

@@ -47,8 +47,17 @@ class Target(abc.ABC):
         """Return float32 (Y, X, K) maps of int (Y, X) labels, the weight last."""
 
     @abc.abstractmethod
-    def loss(self, truth: Tensor, logits: Tensor) -> Tensor:
-        """Return float (batch,): how far logits are from the encoded truth."""
+    def loss(
+        self, truth: Tensor, logits: Tensor, loss: losses.Loss = losses.CROSS_ENTROPY
+    ) -> Tensor:
+        """Return float (batch,): how far logits are from the encoded truth.
+
+        Args:
+            truth: float (batch, Y, X, K), what `encode` gave.
+            logits: float (batch, Y, X, channels).
+            loss: how it is measured. Every loss suits every target: what is a class or
+                a mask is compared by it.
+        """
 
     @abc.abstractmethod
     def activate(self, logits: np.ndarray) -> np.ndarray:
@@ -113,8 +122,10 @@ class Semantic(Target):
             raise InputError(message)
         return np.stack([classes, labels >= 0], axis=-1).astype("float32")
 
-    def loss(self, truth: Tensor, logits: Tensor) -> Tensor:
-        return losses.cross_entropy(truth[..., 0], logits, truth[..., 1])
+    def loss(
+        self, truth: Tensor, logits: Tensor, loss: losses.Loss = losses.CROSS_ENTROPY
+    ) -> Tensor:
+        return loss.of_classes(truth[..., 0], logits, truth[..., 1])
 
     def activate(self, logits: np.ndarray) -> np.ndarray:
         return softmax(logits)
@@ -167,8 +178,10 @@ class Border(Target):
         weights = weight_maps.border_weights(apart, self.w0, self.sigma)
         return np.stack([apart > 0, weights], axis=-1).astype("float32")
 
-    def loss(self, truth: Tensor, logits: Tensor) -> Tensor:
-        return losses.cross_entropy(truth[..., 0], logits, truth[..., 1])
+    def loss(
+        self, truth: Tensor, logits: Tensor, loss: losses.Loss = losses.CROSS_ENTROPY
+    ) -> Tensor:
+        return loss.of_classes(truth[..., 0], logits, truth[..., 1])
 
     def activate(self, logits: np.ndarray) -> np.ndarray:
         return softmax(logits)
@@ -200,6 +213,9 @@ class Distance(Target):
             pixels of the network's image.
         border: half width of the touching border in pixels of the network's image.
         threshold: a pixel is foreground above this probability.
+
+    Of a loss other than the cross-entropy, foreground and touching border are compared
+    by it as masks; the distance, a number and no mask, keeps the cross-entropy.
 
     The idea of regressed distances with seeded watershed: Scherr et al. 2020,
     https://doi.org/10.1371/journal.pone.0243219.
@@ -247,10 +263,14 @@ class Distance(Target):
         )
         return np.stack(maps, axis=-1).astype("float32")
 
-    def loss(self, truth: Tensor, logits: Tensor) -> Tensor:
+    def loss(
+        self, truth: Tensor, logits: Tensor, loss: losses.Loss = losses.CROSS_ENTROPY
+    ) -> Tensor:
+        # The distance is no mask: there the cross-entropy is a regression.
+        kinds = (loss, losses.CROSS_ENTROPY, loss)
         return sum(
-            losses.binary_cross_entropy(truth[..., k], logits[..., k], truth[..., 3])
-            for k in range(3)
+            kind.of_mask(truth[..., k], logits[..., k], truth[..., 3])
+            for k, kind in enumerate(kinds)
         )
 
     def activate(self, logits: np.ndarray) -> np.ndarray:

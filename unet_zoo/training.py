@@ -31,7 +31,9 @@ from unet_zoo import (
     plots,
     registry,
     reporting,
+    schedules,
     segmenter,
+    supervision,
     targets,
     tracking,
     tuning,
@@ -39,7 +41,8 @@ from unet_zoo import (
 from unet_zoo.catalog.dataset import Lazy
 from unet_zoo.errors import InputError
 from unet_zoo.progress import Interrupted, Mean, Progress, Teller
-from unet_zoo.recipe import Optimizer, Recipe, to_toml
+from unet_zoo.recipe import Recipe, from_dict, to_toml
+from unet_zoo.schedules import make_optimizer
 
 __all__ = ["Interrupted", "Progress", "make_optimizer", "train"]
 
@@ -65,6 +68,7 @@ def train(
        kept in memory, or on disk where they take more than `cache_memory`.
     3. Every `validate_every` steps the averaged weights segment the validation
        images; weights that do better than all before are written at once.
+       The training ends early after `patience` validations that did not.
     4. The decoder's thresholds are tuned on the validation images.
     5. The folder then holds `weights.h5`, `recipe.toml`, `history.csv`, `curve.png`,
        `samples/` with validation images overlaid, and `report.html` with all of it on
@@ -133,6 +137,7 @@ def train(
     if cache_memory is not None:
         memory = pipeline.as_bytes(cache_memory)
     held_out, used = pipeline.hold(dataset.sequence("validation"), memory // 4)
+    schedules.check_validation(recipe, bool(held_out))
     if recipe.scale is None:
         scale = 1.0
         if dataset.kind == "instances":
@@ -159,13 +164,7 @@ def train(
         on.synchronize(network)
     # Validated on one device, whose network is not bound to the others.
     judged = network if on.replicas == 1 else build(None)
-    if len(network.outputs) > 1:
-        message = (
-            f"{recipe.model!r} with these arguments has {len(network.outputs)} outputs "
-            f"({', '.join(network.output_names)}), and a training here teaches one. "
-            "Leave out what adds outputs, such as deep_supervision."
-        )
-        raise InputError(message)
+    supervision.check(network)
     stacks = pipeline.prepare(
         taught,
         recipe,
@@ -196,7 +195,9 @@ def train(
 
     of = {"recipe": facts["recipe"], "dataset": facts["dataset"]}
     if past:
-        checkpoints.check_same(folder, past["of"], of)
+        # Written before a field came to be, a recipe has that field's default.
+        there = {**past["of"], "recipe": from_dict(past["of"]["recipe"]).to_dict()}
+        checkpoints.check_same(folder, there, of)
     if on.chief:
         folder.mkdir(parents=True, exist_ok=True)
         _write_text(folder / "recipe.toml", to_toml(recipe.to_dict()))
@@ -205,8 +206,18 @@ def train(
     patch = (recipe.patch, recipe.patch)
     layer = augment.Augment(recipe.augmentation, patch, channels, target.interpolation)
     with on.scope():
-        teaching = learner.Learner(network, target, layer, recipe.optimizer.average)
-        optimizer = make_optimizer(recipe.optimizer, recipe.steps)
+        teaching = learner.Learner(
+            network,
+            target,
+            layer,
+            recipe.optimizer.average,
+            loss=recipe.loss,
+            loss_arguments=recipe.loss_arguments,
+            equal_from=schedules.equal_from(recipe),
+        )
+        optimizer = make_optimizer(
+            recipe.optimizer, recipe.steps, recipe.optimizer_arguments
+        )
         teaching.compile(
             devices.scaled(optimizer, recipe.precision),
             jit_compile=devices.compile_xla(),
@@ -214,6 +225,7 @@ def train(
         on.adapt(teaching)
         teaching.optimizer.build(teaching.trainable_variables)
     variables = [*teaching.variables, *teaching.optimizer.variables]
+    course = schedules.Course(recipe, teaching.optimizer)
     judge = _Judge(judged, facts, dataset.kind, held_out, folder)
     tell = Teller(
         recipe.steps,
@@ -240,11 +252,12 @@ def train(
     if past:
         checkpoints.assign(variables, checkpoint)
         judge.restore(**past["judge"])
+        course.restore(**past.get("course", course.state))
         losses = Mean(**past["losses"])
         step = tell.step = relay.step = past["step"]
     try:
         with stacks, tell.listening(), relay:
-            while step < recipe.steps and not stopped:
+            while step < recipe.steps and not (stopped or course.over):
                 last = (step // recipe.validate_every + 1) * recipe.validate_every
                 last = min(last, recipe.steps)
                 with on.scope():
@@ -265,9 +278,10 @@ def train(
                 if step == last or stopped:
                     validate(step, losses.value)
                     relay.validated(judge.history[-1], judge.pictures)
+                    course.add(judge.value)
                     losses = Mean()
                 state = {"step": step, "losses": losses.state, "judge": judge.state}
-                stands = {"of": of, **state}
+                stands = {"of": of, "course": course.state, **state}
                 on.once(
                     functools.partial(checkpoints.write, checkpoint, variables, stands)
                 )
@@ -335,6 +349,11 @@ class _Judge:
         """Return what `restore` takes, as plain values."""
         spent = time.monotonic() - self.started
         return {"best": self.best, "history": self.history, "spent": spent}
+
+    @property
+    def value(self) -> float:
+        """Return what the last validation measured; NaN where nothing could be."""
+        return self.history[-1].get(self.metric, math.nan)
 
     def restore(
         self, best: float | None, history: list[dict[str, float]], spent: float
@@ -423,27 +442,6 @@ class _Judge:
             name = example.name.replace("/", "-") + ".png"
             (self.folder / "samples").mkdir(exist_ok=True)
             images.write_png(self.folder / "samples" / name, overlay)
-
-
-def make_optimizer(plan: Optimizer, steps: int) -> keras.optimizers.Optimizer:
-    """Return the Keras optimizer of a recipe that runs for `steps` steps."""
-    rate: Any = plan.learning_rate
-    if plan.schedule == "cosine":
-        warmup = min(plan.warmup, steps // 2)
-        rate = keras.optimizers.schedules.CosineDecay(
-            0.0 if warmup else rate,
-            max(1, steps - warmup),
-            warmup_target=rate if warmup else None,
-            warmup_steps=warmup,
-        )
-    shared: dict[str, Any] = {"learning_rate": rate}
-    if plan.clip:
-        shared["global_clipnorm"] = plan.clip
-    if plan.name == "sgd":
-        return keras.optimizers.SGD(momentum=plan.momentum, **shared)
-    if plan.name == "adam":
-        return keras.optimizers.Adam(**shared)
-    return keras.optimizers.AdamW(weight_decay=plan.weight_decay, **shared)
 
 
 def _write_text(path: Path, text: str) -> None:
