@@ -270,7 +270,9 @@ def command(
     if on.chief:
         if plan.patience and 0 < told.step < plan.steps:
             ending = f"Ended after step {told.step} of {plan.steps}"
-            click.echo(f"{ending}: {plan.patience} validations brought nothing better.")
+            click.echo(
+                f"{ending}: {plan.patience} validation(s) brought nothing better."
+            )
         _summarize(output, segmenter.facts.get("validation", {}))
 
 

@@ -385,6 +385,23 @@ def test_an_interrupted_training_says_what_it_keeps(
     )
 
 
+def test_a_training_without_progress_ends_early(folder: Path, tmp_path: Path) -> None:
+    output = tmp_path / "run"
+    # A rate at which nothing changes: the second validation is no better.
+    said = fine(
+        "train", "unet", "--dataset", folder, *TINY, "--steps", 9, "--scale", 1,
+        "--validate-every", 1, "--patience", 1, "--learning-rate", 1e-12,
+        "--loss", "tversky", "--set", "loss_arguments.beta=0.9",
+        "--set", "optimizer.name=nadam", "--set", "optimizer_arguments.beta_2=0.99",
+        "--output", output,
+    )  # fmt: skip
+    assert "Ended after step 2 of 9: 1 validation(s) brought nothing better." in said
+    kept = tomllib.loads((output / "recipe.toml").read_text())
+    assert kept["loss_arguments"] == {"beta": 0.9}
+    assert kept["optimizer_arguments"] == {"beta_2": 0.99}
+    assert (kept["loss"], kept["optimizer"]["name"]) == ("tversky", "nadam")
+
+
 def test_results_are_what_the_segmenter_says(tiny: Path, tmp_path: Path) -> None:
     """Labels, table and overlay of single images and stacks agree with the library."""
     frames = np.stack([draw(number)[0] for number in range(3)])
