@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import dataclasses
+import functools
 import io
 import json
 import math
@@ -140,9 +141,7 @@ def learning_curve(
                 continue
             _write(folder / _STATE, json.dumps({"of": of, "rows": rows}))
             run = folder / f"images-{count}-seed-{seed}"
-            tell = None
-            if progress is not None:
-                tell = lambda now, at=(count, seed): progress(*at, now)  # noqa: E731
+            tell = functools.partial(progress, count, seed) if progress else None
             trained = training.train(
                 recipe.replace(seed=(recipe.seed + seed - 1) % 2**32),
                 _part(dataset, taught, count, seed + recipe.seed),

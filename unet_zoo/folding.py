@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import itertools
 import json
 import math
@@ -142,9 +143,7 @@ def cross_validate(
     for fold in range(len(scores) + 1, folds + 1):
         plan = recipe.replace(seed=(recipe.seed + fold - 1) % 2**32)
         part = folder / f"fold-{fold}"
-        tell = None
-        if progress is not None:
-            tell = lambda now, fold=fold: progress(fold, now)  # noqa: E731
+        tell = functools.partial(progress, fold) if progress else None
         data = fold_of(dataset, fold, folds)
         trained = training.train(
             plan,

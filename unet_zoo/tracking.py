@@ -147,7 +147,7 @@ class TensorBoard(keras.callbacks.Callback):
         self._writer = tf.summary.create_file_writer(self.folder)
         if keras.backend.backend() != "tensorflow":
             return
-        network = getattr(self.model, "network", self.model)
+        network: Any = getattr(self.model, "network", self.model)
         image = tf.TensorSpec([1, *network.input_shape[1:]], tf.float32)
         traced = tf.function(lambda image: network(image)).get_concrete_function(image)
         with self._writer.as_default(step=0):

@@ -169,15 +169,14 @@ def object_errors(
     >>> errors.found, errors.merged, errors.split, errors.missed, errors.extra
     (1, 2, 1, 0, 1)
     """
-    totals = np.zeros(5, np.int64)
+    totals = dict.fromkeys(("found", "missed", "merged", "split", "extra"), 0)
     jaccard = [np.zeros(0)]
     for overlap in _overlaps(references, predictions):
         count, predicted = len(overlap.reference_ids), len(overlap.prediction_ids)
         rows = overlap.rows[overlap.covering]
         columns = overlap.columns[overlap.covering]
-        each = np.zeros(count)
-        each[rows] = overlap.jaccard[overlap.covering]
-        jaccard.append(each)
+        jaccard.append(np.zeros(count))
+        jaccard[-1][rows] = overlap.jaccard[overlap.covering]
         covered = np.zeros(count, bool)
         covered[rows] = True
         covers = np.bincount(columns, minlength=predicted)
@@ -185,13 +184,16 @@ def object_errors(
         merged[rows] = covers[columns] > 1
         holds = np.bincount(overlap.rows[overlap.inside], minlength=count)
         split = ~merged & (holds > 1)
-        found = covered & ~merged & ~split
+        whole = covered & ~merged & ~split
         extra = (covers == 0) & ~overlap.hidden
         extra[overlap.columns[overlap.inside]] = False
         missed = ~covered & ~split
-        totals += [each.sum() for each in (found, missed, merged, split, extra)]
+        for name, each in zip(
+            totals, (whole, missed, merged, split, extra), strict=True
+        ):
+            totals[name] += int(np.count_nonzero(each))
     values = np.concatenate(jaccard)
-    return ObjectErrors(len(values), *totals.tolist(), jaccard=values)
+    return ObjectErrors(objects=len(values), **totals, jaccard=values)
 
 
 @dataclasses.dataclass(frozen=True)

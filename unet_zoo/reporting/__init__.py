@@ -32,6 +32,7 @@ svg .dot, svg .bar { fill: var(--mark); }
 svg .best { fill: #e65100; }
 .side { display: grid; grid-template-columns: repeat(auto-fit, minmax(20rem, 1fr));
   gap: 1rem; }
+.wide { grid-template-columns: repeat(auto-fit, minmax(min(100%, 28rem), 1fr)); }
 .pair { display: grid; grid-template-columns: 1fr 1fr; gap: .4rem; }
 figcaption { color: var(--soft); font-size: .9rem; padding: .3rem 0 .8rem; }
 pre { overflow-x: auto; font-size: .85rem; margin: 0; }
@@ -183,7 +184,7 @@ def _seen(evidence: Evidence, how: str) -> list[str]:
             inside = "\n".join(_pair(each, evidence.metric) for each in shown)
             sections.append(
                 f'<section id="{name}"><h2>{title}</h2><p>{_say(words)} {_say(how)}</p>'
-                f'<div class="side">{inside}</div></section>'
+                f'<div class="side wide">{inside}</div></section>'
             )
     return sections
 

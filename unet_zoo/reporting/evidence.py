@@ -73,16 +73,17 @@ def gather(
     for example, found in zip(examples, predictions, strict=True):
         if example.reference is None:
             continue
+        reference = example.reference
         count += 1
         score = evaluation.score([example], [found], (metric,), kind)[metric].value
         errors = None
         if kind == "instances":
-            errors = metrics.object_errors([example.reference], [found])
+            errors = metrics.object_errors([reference], [found])
             every.append(errors)
         wanted = not math.isnan(score) and score < 1
         wanted = wanted and (len(bad) < worst or score < bad[-1].value)
         if count <= samples or wanted:
-            shown = _shown(example, found, score, errors)
+            shown = _shown(example, reference, found, score, errors)
             if count <= samples:
                 first.append(shown)
             if wanted:
@@ -102,11 +103,12 @@ def _sum(every: Sequence[ObjectErrors]) -> ObjectErrors | None:
 
 def _shown(
     example: catalog.Example,
+    reference: np.ndarray,
     found: np.ndarray,
     score: float,
     errors: ObjectErrors | None,
 ) -> Shown:
-    image, reference = example.image, example.reference
+    image = example.image
     factor = min(1.0, _SIDE / max(image.shape[:2]))
     if factor < 1:
         # Smaller before outlines are drawn: afterwards they would fade.
