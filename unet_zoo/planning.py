@@ -326,7 +326,9 @@ def _measure(
     layer = augment.Augment(recipe.augmentation, patch, channels, target.interpolation)
     teaching = learner.Learner(network, target, layer, recipe.optimizer.average)
     teaching.compile(
-        training.make_optimizer(recipe.optimizer, recipe.steps),
+        devices.scaled(
+            training.make_optimizer(recipe.optimizer, recipe.steps), recipe.precision
+        ),
         jit_compile=devices.compile_xla(),
     )
     clock = _Clock(limit)
