@@ -227,6 +227,8 @@ def command(
         if folds:
             seen = _common.engine("folding", backend).fold_of(data, 1, folds)
         kept = _automatic.fixed(options, settings)
+        if on.replicas > 1:  # which share it equally, as was checked
+            kept.add("batch")
         plan, reserve = _automatic.planned(
             plan, seen, whole / (folds or 1), kept, output, resume
         )

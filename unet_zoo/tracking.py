@@ -6,7 +6,7 @@ import io
 import math
 import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Self
 
 import keras
@@ -29,6 +29,8 @@ class Relay(keras.callbacks.Callback):
         model: what is trained.
         steps: of the training.
         every: steps between two validations.
+        agree: whether any process of the training says so (`devices.Devices.any`).
+        heard: whether this process is the one whose callbacks are called.
 
     Attributes:
         step: steps done; to be set when a training is resumed.
@@ -41,10 +43,15 @@ class Relay(keras.callbacks.Callback):
         model: keras.Model,
         steps: int,
         every: int,
+        agree: Callable[[bool], bool] = bool,
+        heard: bool = True,
     ) -> None:
         super().__init__()
         self.every, self.step, self.stopped = every, 0, False
-        self._each = list(callbacks)
+        # One that stopped alone would leave the others waiting for its gradients.
+        # Without callbacks no process needs to ask.
+        self._agree = agree if callbacks else bool
+        self._each = list(callbacks) if heard else []
         self._all = keras.callbacks.CallbackList(
             self._each,
             model=model,
@@ -90,8 +97,8 @@ class Relay(keras.callbacks.Callback):
         self._ask()
 
     def _ask(self) -> None:
-        if self._model.stop_training:
-            self.stopped = True
+        if self._agree(bool(self._model.stop_training)):
+            self._model.stop_training = self.stopped = True
 
 
 class Deadline(keras.callbacks.Callback):

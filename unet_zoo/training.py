@@ -235,7 +235,9 @@ def train(
         agree=on.any,
         batch=recipe.batch,
     )
-    relay = tracking.Relay(callbacks, teaching, recipe.steps, recipe.validate_every)
+    relay = tracking.Relay(
+        callbacks, teaching, recipe.steps, recipe.validate_every, on.any, on.chief
+    )
 
     def validate(step: int, loss: float) -> None:
         def measure() -> dict[str, Any]:
