@@ -4,8 +4,7 @@
     python benchmarks/kill.py --kills 3 --backend jax
 
 A tiny U-Net is trained on drawn discs once without a stop, and once killed again and
-again by SIGKILL at moments drawn between its start and its end, resumed each time by
-the same program. After every kill each file in the folder is opened and read. Exit
+again by SIGKILL at random moments, resumed each time by the same program. After every kill each file in the folder is opened and read. Exit
 code 1 if a file cannot be read, or if the weights in the end are not the same bytes.
 """
 
@@ -63,8 +62,15 @@ def work(folder: str) -> None:
     data = Dataset("discs", "1", None, "instances", "", sizes, readers)
     devices.deterministic()
     print(keras.backend.backend(), flush=True)
-    # As good as a checkpoint after each step: a kill often hits the writing of one.
-    training.train(plan, data, folder, resume=True, checkpoint_minutes=1e-9)
+    training.train(
+        plan,
+        data,
+        folder,
+        resume=True,
+        # A checkpoint after each step: a kill often hits the writing of one.
+        checkpoint_minutes=1e-9,
+        progress=lambda now: print(now.step, flush=True),
+    )
 
 
 def start(folder: Path, backend: str) -> subprocess.Popen[str]:
@@ -117,7 +123,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as scratch:
         whole, killed = Path(scratch) / "whole", Path(scratch) / "killed"
         process = start(whole, given.backend)
-        process.stdout.readline()  # imported: the time of the training begins
+        process.stdout.readline()
+        process.stdout.readline()  # the first step is done
         began = time.monotonic()
         _, errors = process.communicate()
         lasted = time.monotonic() - began
@@ -127,10 +134,12 @@ def main() -> None:
         for number in range(1, given.kills + 1):
             process = start(killed, given.backend)
             process.stdout.readline()
-            # Early enough that many resumes are needed.
-            time.sleep(dice.uniform(0, 1.2) * lasted / 2)
+            if dice.random() < 0.3:  # while it builds the network or reads its past
+                time.sleep(dice.uniform(0, 1.0))
+            elif process.stdout.readline():
+                time.sleep(dice.uniform(0, 2 * lasted / given.kills))
             process.kill()
-            _, errors = process.communicate()
+            process.communicate()
             path = killed / "checkpoint.npz"
             step = checkpoints.read_facts(path)["step"] if path.exists() else "none"
             parts = [each for each in killed.rglob(".*.part*") if each.is_file()]

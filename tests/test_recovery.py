@@ -4,6 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -138,3 +143,77 @@ def test_the_rate_of_the_added_steps(schedule):
             left = (300 - step) / 100
             wave = 0.5 * (1 - np.cos(np.pi * left))
             assert rates[1] == pytest.approx(0.25 * 2e-3 * wave, abs=1e-9)
+
+
+# === Where nothing can be written ===
+
+# In a mount namespace of its own, with a disk of eight megabytes.
+FULL = """
+import os, subprocess
+from test_training import SMALL, data
+from unet_zoo import checkpoints, training
+
+plan = SMALL.replace(steps=8, validate_every=2)
+
+def fill(now):
+    if now.step == 4:
+        with open("disk/rest", "wb", buffering=0) as file:
+            while file.write(bytes(4096)) == 4096:
+                pass
+
+def lock(now):
+    if now.step == 6:
+        subprocess.run(["mount", "-o", "remount,ro", "disk"], check=True)
+
+def train(spoil):
+    def progress(now):
+        try:
+            spoil(now)
+        except OSError:
+            pass
+    try:
+        training.train(
+            plan, data(held_out=0), "disk/run", progress=progress, resume=True
+        )
+    except (training.InputError, OSError) as error:
+        print(error)
+    print(checkpoints.read_facts("disk/run/checkpoint.npz")["step"])
+    print([name for name in os.listdir("disk/run") if ".part" in name])
+
+train(fill)
+os.unlink("disk/rest")
+train(lock)
+subprocess.run(["mount", "-o", "remount,rw", "disk"], check=True)
+train(lambda now: None)
+"""
+
+
+@pytest.mark.skipif(
+    os.geteuid() != 0 or shutil.which("unshare") is None,
+    reason="only root may mount a small disk",
+)
+def test_a_full_disk_and_a_locked_one_leave_the_checkpoint_before(tmp_path):
+    (tmp_path / "disk").mkdir()
+    script = """
+unshare -m true || exit 77
+exec unshare -m sh -c 'mount -t tmpfs -o size=8m none disk || exit 77
+exec "$0" -c "$1"' "$0" "$1"
+"""
+    here = Path(__file__).resolve().parent
+    settings = os.environ | {"PYTHONPATH": f"{here}{os.pathsep}{here.parent}"}
+    done = subprocess.run(
+        ["sh", "-c", script, sys.executable, FULL],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=tmp_path,
+        env=settings,
+    )
+    if done.returncode == 77:
+        pytest.skip(f"cannot mount here: {done.stderr}")
+    assert done.returncode == 0, done.stderr
+    full, first, parts, locked, second, parts_too, last, none = done.stdout.splitlines()
+    assert "No space left on device" in full
+    assert "Read-only file system" in locked
+    assert (first, second, last) == ("2", "4", "8")
+    assert parts == parts_too == none == "[]"
