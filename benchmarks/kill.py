@@ -4,8 +4,9 @@
     python benchmarks/kill.py --kills 3 --backend jax
 
 A tiny U-Net is trained on drawn discs once without a stop, and once killed again and
-again by SIGKILL at random moments, resumed each time by the same program. After every kill each file in the folder is opened and read. Exit
-code 1 if a file cannot be read, or if the weights in the end are not the same bytes.
+again by SIGKILL at random moments, resumed each time by the same program. After every
+kill each file in the folder is opened and read. Exit code 1 if a file cannot be read,
+or if the weights in the end are not the same bytes.
 """
 
 from __future__ import annotations
