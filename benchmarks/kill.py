@@ -93,6 +93,7 @@ def unreadable(folder: Path) -> list[str]:
         ".toml": lambda path: tomllib.loads(path.read_text(encoding="utf-8")),
         ".csv": lambda path: list(csv.DictReader(path.open(newline=""), strict=True)),
         ".png": images.read_one,
+        ".html": lambda path: path.read_text(encoding="utf-8").rindex("</html>"),
     }
     wrong = []
     for path in sorted(folder.rglob("*")):
