@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import os
+import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -48,6 +50,24 @@ if TYPE_CHECKING:
     show_default=True,
     metavar="MINUTES",
     help="Time between two checkpoints; each validation also writes one.",
+)
+@click.option(
+    "--extend",
+    type=click.IntRange(min=1),
+    metavar="STEPS",
+    help="Go on with the finished training in the --output folder for so many steps.",
+)
+@click.option(
+    "--from",
+    "start",
+    metavar="NAME|FILE|RUN",
+    help="Start from these weights: a name that `unet-zoo weights` lists, a weights "
+    "file, or the folder of a training.",
+)
+@click.option(
+    "--freeze",
+    metavar="LEVELS",
+    help="With --from, the first levels that keep their weights: a number, or encoder.",
 )
 @_recipes.recipe_option
 @click.option(
@@ -141,6 +161,9 @@ def command(
     output: Path | None,
     resume: bool,
     checkpoint_minutes: float,
+    extend: int | None,
+    start: str | None,
+    freeze: str | None,
     recipe_name: str,
     hours: float | None,
     folds: int | None,
@@ -169,10 +192,14 @@ def command(
     crash, or the end of a cluster job, the same command with --resume goes on from the
     last checkpoint, to the weights that it would have reached without a stop.
 
+    With --from, the network starts from weights there are. Its arguments, the target,
+    scale and normalization are theirs where nothing else is said.
+
     \b
     Example:
       unet-zoo train unet --dataset hela
       unet-zoo train unet --dataset my_dataset/ --recipe auto --hours 0.5
+      unet-zoo train unet --dataset my_dataset/ --from unet-blobs --freeze 2
       unet-zoo train resunet --dataset my_dataset/ --steps 500 --output runs/first
     """
     started = time.monotonic()
@@ -185,14 +212,28 @@ def command(
             "this is one of several. Train the folds one by one, with a recipe."
         )
         raise click.UsageError(message)
-    read = _recipes.read("default" if automatic else recipe_name, model)
-    plan = _recipes.changed(read, options, settings)
+    if (start or extend is not None) and (automatic or folds):
+        message = (
+            "--from and --extend are for one training: not --recipe auto, --folds."
+        )
+        raise click.UsageError(message)
+    if freeze is not None:
+        options["freeze"] = int(freeze) if freeze.isdecimal() else freeze
+    plan = _recipes.read("default" if automatic else recipe_name, model)
+    if start is not None:
+        from unet_zoo import starting
+
+        begun = starting.find(start)
+        # A recipe in a file says everything; a named one leaves this to the start.
+        if not recipe_name.endswith(".toml"):
+            plan = starting.taken_over(plan, begun)
+    plan = _recipes.changed(plan, options, settings)
     _common.check_dataset(dataset, config)
     asked = options["target"] or any(each.startswith("target=") for each in settings)
     if output is None:
         output = Path("runs") / f"{model}-{_common.word(dataset)}"
     # Refused now, not once everything is loaded; of several processes, one decides.
-    if not resume and not devices.several_hosts():
+    if not resume and extend is None and not devices.several_hosts():
         files.check_unused(
             output, "Give --output {free}, which is free, or --resume to go on there."
         )
@@ -210,7 +251,7 @@ def command(
         data_dir=data_dir,
         validation=validation,
     )
-    if recipe_name in ("default", "auto") and not asked:
+    if recipe_name in ("default", "auto") and not asked and start is None:
         plan = _recipes.suited(plan, dataset, data.kind)
     training = _common.engine("training", backend)
     if deterministic:
@@ -264,6 +305,8 @@ def command(
                 output,
                 progress=told if on.chief else None,
                 callbacks=callbacks(1, output),
+                start=start,
+                extend=extend,
                 **shared,
             )
     except KeyboardInterrupt as interrupt:
@@ -278,26 +321,35 @@ def command(
         _summarize(output, segmenter.facts.get("validation", {}))
 
 
-class _Told:
-    """Shows where a training stands: a bar on a terminal, lines in a log."""
+class _Told(logging.Handler):
+    """Shows where a training stands: a bar on a terminal, lines in a log.
+
+    What the package has to say meanwhile stands above the bar.
+    """
 
     def __init__(self, plan: Recipe) -> None:
         import psutil
         import tqdm
 
+        super().__init__()
         self.plan = plan
         self.process, self.asked, self.busy = psutil.Process(), 0.0, ""
         self.step = 0
         self.bar = tqdm.tqdm(total=plan.steps, unit="step", disable=None)
 
     def __enter__(self) -> None:
-        pass
+        logging.getLogger("unet_zoo").addHandler(self)
 
     def __exit__(self, *_: object) -> None:
+        logging.getLogger("unet_zoo").removeHandler(self)
         self.bar.close()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.bar.write(record.getMessage(), file=sys.stderr)
 
     def __call__(self, now: Progress) -> None:
         self.step = now.step
+        self.bar.total = now.steps
         best = "" if now.best is None else f"best {now.metric} {now.best:.3f}"
         rate = f"{now.images_per_second:.3g} images/s"
         if not math.isfinite(now.images_per_second):

@@ -76,7 +76,7 @@ def data(held_out: int = 2, kind: str = "instances", **blobs) -> Dataset:
 def history(folder) -> list[dict[str, float]]:
     with (folder / "history.csv").open(newline="") as file:
         return [
-            {name: float(value) for name, value in row.items()}
+            {name: float(value) for name, value in row.items() if value}
             for row in csv.DictReader(file)
         ]
 
@@ -244,20 +244,6 @@ def test_interrupted_it_keeps_what_is_done(tmp_path, after):
     assert result.segment(blob(3).image).shape == (48, 48)
     assert (tmp_path / "run" / "curve.png").exists()
     assert len(list((tmp_path / "run" / "samples").iterdir())) == 2
-
-
-def test_a_diverging_training_says_so(tmp_path):
-    plan = SMALL.replace(
-        optimizer={
-            "name": "sgd",
-            "learning_rate": 1e30,
-            "schedule": "constant",
-            "clip": 0.0,
-        },
-    )
-    with pytest.raises(InputError, match=r"The loss is .*Lower the learning rate"):
-        training.train(plan, data(), tmp_path / "run")
-    assert not (tmp_path / "run" / "weights.h5").exists()
 
 
 def test_nothing_is_written_into_what_is_not_empty(tmp_path):

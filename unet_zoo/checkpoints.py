@@ -137,7 +137,7 @@ as this one: recipe.steps is 6 here and was 5.
         return found
 
     # As JSON has it: in a checkpoint, a tuple is a list.
-    old, new = flat(there), flat(json.loads(json.dumps(here)))
+    old, new = (flat(json.loads(json.dumps(each))) for each in (there, here))
     differing = [
         f"{key} is {new.get(key)!r} here and was {old.get(key)!r}"
         for key in sorted(old.keys() | new.keys())

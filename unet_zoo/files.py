@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import secrets
 import shutil
 from collections.abc import Iterator
@@ -35,6 +36,23 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
         part.replace(path)
     finally:
         part.unlink(missing_ok=True)
+
+
+def sweep(folder: str | os.PathLike[str]) -> None:
+    """Remove what `replacing` left in `folder` where a process was killed within it.
+
+    >>> import tempfile
+    >>> folder = Path(tempfile.mkdtemp())
+    >>> (folder / ".a.0123abcd.part.txt").touch()
+    >>> sweep(folder)
+    >>> list(folder.iterdir())
+    []
+    """
+    folder = Path(folder)
+    if folder.is_dir():
+        for path in folder.rglob(".*.part*"):
+            if re.fullmatch(r"\..+\.[0-9a-f]{8}\.part(\.\w+)?", path.name):
+                path.unlink(missing_ok=True)
 
 
 def check_folder(path: str | os.PathLike[str]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -23,7 +24,8 @@ def write_curve(
     figure = Figure(figsize=(7, 4), layout="constrained")
     left = figure.subplots()
     steps = [row["step"] for row in history]
-    left.plot(steps, [row["loss"] for row in history], color="tab:blue")
+    losses = [row.get("loss", math.nan) for row in history]  # none at the start
+    left.plot(steps, losses, color="tab:blue")
     left.set_xlabel("step")
     left.set_ylabel("training loss", color="tab:blue")
     if metric in history[0]:

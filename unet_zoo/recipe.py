@@ -46,6 +46,9 @@ class Optimizer:
     in place of the moving average; 0 for none."""
     clip: float = 1.0
     """Largest global norm of the gradient; 0 for no limit."""
+    restarts: tuple[int, ...] = ()
+    """Steps from which a schedule that falls does so anew, from a quarter of the rate:
+    where a finished training was extended."""
 
 
 @dataclass(frozen=True)
@@ -87,6 +90,9 @@ class Recipe:
         seed: the one seed of every random choice.
         optimizer_arguments: other arguments of the optimizer, as keras names
             them, such as `beta_2`.
+        freeze: levels of the encoder, from the image on, that keep the weights that a
+            training starts from: a number, or "encoder" for all with the bottom (see
+            `unet_zoo.starting.freeze`).
 
     Example:
         >>> Recipe().replace(steps=10, optimizer={"learning_rate": 1e-3}).steps
@@ -112,6 +118,7 @@ class Recipe:
     tta: int = 8
     seed: int = 0
     optimizer_arguments: Mapping[str, Any] = field(default_factory=dict)
+    freeze: int | str = 0
     augmentation: Augmentation = field(default_factory=Augmentation)
     optimizer: Optimizer = field(default_factory=Optimizer)
 
@@ -159,6 +166,21 @@ class Recipe:
                 word=self.optimizer.schedule,
                 options=choices.SCHEDULES,
             )
+        if isinstance(self.freeze, str) and self.freeze != "encoder":
+            raise unknown(kind="freeze", word=self.freeze, options=("encoder",))
+        if isinstance(self.freeze, int) and self.freeze < 0:
+            message = (
+                '`freeze` must be a number of levels, or "encoder". '
+                f"Received: {self.freeze}"
+            )
+            raise InputError(message)
+        restarts = self.optimizer.restarts
+        if list(restarts) != sorted({each for each in restarts if each > 0}):
+            message = (
+                "`optimizer.restarts` must be rising steps above 0. "
+                f"Received: {list(restarts)}"
+            )
+            raise InputError(message)
         if not self.optimizer.learning_rate > 0:
             message = (
                 "`optimizer.learning_rate` must be positive. "
@@ -229,6 +251,8 @@ def _changed(base: Any, values: Mapping[str, Any], kind: str) -> Any:
 
 def _typed(name: str, value: Any, hint: Any) -> Any:
     """Return `value` as the field's type; integers pass as floats, bools never."""
+    if typing.get_origin(hint) is tuple and isinstance(value, list | tuple):
+        return tuple(_typed(name, each, typing.get_args(hint)[0]) for each in value)
     options = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
     kinds = tuple(typing.get_origin(option) or option for option in options)
     if float in kinds and type(value) is int:

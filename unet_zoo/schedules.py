@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import keras
@@ -13,6 +13,7 @@ from unet_zoo import choices
 from unet_zoo.errors import InputError
 from unet_zoo.recipe import Optimizer, Recipe
 
+_SHARE = 0.25  # of the highest rate, that a restart begins with
 # Those whose papers have weight decay beside the gradient; keras would add it to all.
 _DECAYING = ("adamw", "lamb", "lion", "muon", "schedulefreeadamw")
 
@@ -53,6 +54,23 @@ def make_optimizer(
 
 def _rate(plan: Optimizer, steps: int) -> Any:
     """Return the learning rate, or its schedule."""
+    restarts = plan.restarts
+    if not restarts:
+        return _first(plan, steps)
+    if restarts[-1] >= steps:
+        message = (
+            f"`optimizer.restarts` must lie before the last step, {steps}. "
+            f"Received: {list(restarts)}"
+        )
+        raise InputError(message)
+    first = _first(plan, restarts[0])
+    if isinstance(first, float):
+        return first
+    return Restarted(first, plan.learning_rate, restarts, steps)
+
+
+def _first(plan: Optimizer, steps: int) -> Any:
+    """Return the learning rate, or its schedule until it is restarted."""
     rate, warmup = plan.learning_rate, min(plan.warmup, steps // 2)
     if plan.schedule == "cosine":
         return keras.optimizers.schedules.CosineDecay(
@@ -136,6 +154,50 @@ class OneCycle(keras.optimizers.schedules.LearningRateSchedule):
 
     def get_config(self) -> dict[str, Any]:
         return {"rate": self.rate, "steps": self.steps}
+
+
+class Restarted(keras.optimizers.schedules.LearningRateSchedule):
+    """A schedule that falls anew from each restart on, along a cosine to zero.
+
+    Args:
+        first: the schedule until the first restart.
+        rate: highest learning rate; each restart begins at a quarter of it.
+        restarts: rising steps.
+        steps: of the whole training.
+
+    Example:
+        >>> schedule = Restarted(lambda step: step * 0.0, 1.0, [10], 20)
+        >>> [round(float(schedule(step)), 3) for step in (9, 10, 15, 20)]
+        [0.0, 0.25, 0.125, 0.0]
+
+    Reference:
+        Loshchilov, Hutter: SGDR: Stochastic Gradient Descent with Warm Restarts, 2017,
+        https://arxiv.org/abs/1608.03983
+    """
+
+    def __init__(
+        self, first: Any, rate: float, restarts: Sequence[int], steps: int
+    ) -> None:
+        self.first, self.rate = first, rate
+        self.restarts, self.steps = list(restarts), steps
+
+    def __call__(self, step: Any) -> Any:
+        value = self.first(step)
+        at = ops.cast(step, "float32")
+        ends = [*self.restarts[1:], self.steps]
+        for start, end in zip(self.restarts, ends, strict=True):
+            done = ops.clip((at - start) / max(1, end - start), 0.0, 1.0)
+            fallen = _SHARE * self.rate * 0.5 * (1.0 + ops.cos(math.pi * done))
+            value = ops.where(at >= start, fallen, value)
+        return value
+
+    def get_config(self) -> dict[str, Any]:
+        return {
+            "first": self.first,
+            "rate": self.rate,
+            "restarts": self.restarts,
+            "steps": self.steps,
+        }
 
 
 class Patience:

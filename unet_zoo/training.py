@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import dataclasses
-import functools
+import hashlib
 import itertools
 import math
 import os
@@ -23,16 +23,19 @@ from unet_zoo import (
     checkpoints,
     devices,
     evaluation,
+    extending,
     files,
     images,
     learner,
     outputs,
     pipeline,
     plots,
+    recovery,
     registry,
     reporting,
     schedules,
     segmenter,
+    starting,
     supervision,
     targets,
     tracking,
@@ -59,6 +62,8 @@ def train(
     checkpoint_minutes: float = 10.0,
     on: devices.Devices | None = None,
     callbacks: Sequence[keras.callbacks.Callback] = (),
+    start: str | os.PathLike[str] | None = None,
+    extend: int | None = None,
 ) -> segmenter.Segmenter:
     """Train a network and return the segmenter with the best validated weights.
 
@@ -79,6 +84,9 @@ def train(
        `checkpoint.npz` takes the whole state of the training: stopped by whatever, it
        goes on from there with `resume`, to the weights that it would have reached
        without a stop.
+    7. Where the loss or a weight is no finite number any more, the training goes back
+       to the last validation, or to its start, with half the learning rate, and logs a
+       warning; three times at most.
 
     Args:
         recipe: what to do; see `unet_zoo.recipe.named`.
@@ -99,6 +107,17 @@ def train(
         callbacks: of Keras, such as those of experiment trackers. To them an epoch is
             what lies between two validations (see `tracking.Relay`); one that sets
             `self.model.stop_training` ends the training with all that it writes.
+        start: weights to start from: a zoo entry, a weights file or the folder of a
+            training, of the recipe's model with the same arguments, dropout aside (see
+            `starting.taken_over`). A last layer for another target starts anew, first
+            layers are made to fit other channels, both with a logged warning (see
+            `starting.begin`). The `scale` of the recipe, where None, is that of the
+            start. Validated before the first step, so that the result is no worse than
+            what it started from.
+        extend: go on with a finished training in `output` for so many steps. The
+            optimizer keeps its state; a schedule that falls does so anew, from a
+            quarter of the rate. The result is that of the extended recipe (see
+            `extending.extended`) from its first step on.
 
     Returns:
         The segmenter that `weights.h5` holds.
@@ -107,7 +126,8 @@ def train(
         InputError: when the dataset, the recipe and the model do not fit together,
             or `output` is not an empty or new folder, or the disk is full; with
             `resume`, when `output` holds no checkpoint or that of another training,
-            the differences shown.
+            the differences shown; with `extend`, when that training is not finished;
+            when the loss is not finite even at an eighth of the learning rate.
         Interrupted: a KeyboardInterrupt, after the folder is complete; at SIGTERM, as
             soon as the checkpoint is.
 
@@ -123,12 +143,21 @@ def train(
     on.check_batch(recipe.batch)
 
     def look() -> dict[str, Any]:
-        if resume and folder.is_dir() and any(folder.iterdir()):
+        if resume or extend is not None:
+            files.sweep(folder)
+        there = folder.is_dir() and any(folder.iterdir())
+        if extend is not None or (resume and there):
             return checkpoints.read_facts(checkpoint)
         files.check_unused(folder)
         return {}
 
     past = on.once(look)
+    if past:
+        recipe = extending.as_extended(recipe, past["of"]["recipe"])
+    begun = None if start is None else starting.find(start)
+    if recipe.freeze and begun is None:
+        message = "`freeze` keeps the weights that a training starts from. Give some."
+        raise InputError(message)
     taught = dataset.sequence("train")
     if not taught:
         message = f"The dataset {dataset.name!r} has no training images."
@@ -140,7 +169,9 @@ def train(
     schedules.check_validation(recipe, bool(held_out))
     if recipe.scale is None:
         scale = 1.0
-        if dataset.kind == "instances":
+        if begun is not None:
+            scale = begun.facts["scale"]
+        elif dataset.kind == "instances":
             scale = pipeline.choose_scale(example.labels for example in taught)
         recipe = recipe.replace(scale=scale)
     target = targets.get(recipe.target, **recipe.target_arguments)
@@ -165,8 +196,14 @@ def train(
     # Validated on one device, whose network is not bound to the others.
     judged = network if on.replicas == 1 else build(None)
     supervision.check(network)
+    provenance: dict[str, Any] = {}
+    if begun is not None:
+        provenance["start"] = starting.begin(network, begun, recipe, target)
+    if recipe.freeze:
+        starting.freeze(network, recipe.freeze)
+    digest = hashlib.sha256()
     stacks = pipeline.prepare(
-        taught,
+        catalog.hashed(taught, digest),
         recipe,
         target,
         memory=memory - used,
@@ -190,17 +227,23 @@ def train(
             "note": dataset.note,
             "train": len(taught),
             "validation": len(held_out),
+            "sha256": digest.hexdigest(),
         },
+        deterministic=devices.is_deterministic(),
+        **provenance,
     )
 
     of = {"recipe": facts["recipe"], "dataset": facts["dataset"]}
+    if begun is not None:
+        of["start"] = facts["start"]["sha256"]
     if past:
-        # Written before a field came to be, a recipe has that field's default.
-        there = {**past["of"], "recipe": from_dict(past["of"]["recipe"]).to_dict()}
-        checkpoints.check_same(folder, there, of)
+        checkpoints.check_same(folder, _completed(past["of"], of), of)
+    if extend is not None:
+        extending.check_finished(folder, past["step"], recipe.steps)
+        recipe = extending.extended(recipe, extend)
+        facts["recipe"] = of["recipe"] = recipe.to_dict()
     if on.chief:
         folder.mkdir(parents=True, exist_ok=True)
-        _write_text(folder / "recipe.toml", to_toml(recipe.to_dict()))
 
     # === Train ===
     patch = (recipe.patch, recipe.patch)
@@ -215,16 +258,24 @@ def train(
             loss_arguments=recipe.loss_arguments,
             equal_from=schedules.equal_from(recipe),
         )
-        optimizer = make_optimizer(
-            recipe.optimizer, recipe.steps, recipe.optimizer_arguments
-        )
-        teaching.compile(
-            devices.scaled(optimizer, recipe.precision),
-            jit_compile=devices.compile_xla(),
-        )
-        on.adapt(teaching)
-        teaching.optimizer.build(teaching.trainable_variables)
-    variables = [*teaching.variables, *teaching.optimizer.variables]
+
+    def ready(setbacks: int) -> list[keras.Variable]:
+        with on.scope():
+            optimizer = make_optimizer(
+                recovery.slowed(recipe.optimizer, setbacks),
+                recipe.steps,
+                recipe.optimizer_arguments,
+            )
+            teaching.compile(
+                devices.scaled(optimizer, recipe.precision),
+                jit_compile=devices.compile_xla(),
+            )
+            on.adapt(teaching)
+            teaching.optimizer.build(teaching.trainable_variables)
+        return [*teaching.variables, *teaching.optimizer.variables]
+
+    keeper = recovery.Keeper(folder, of, ready, past.get("setbacks", ()), on)
+    facts["setbacks"] = keeper.setbacks
     course = schedules.Course(recipe, teaching.optimizer)
     judge = _Judge(judged, facts, dataset.kind, held_out, folder)
     tell = Teller(
@@ -239,7 +290,7 @@ def train(
         callbacks, teaching, recipe.steps, recipe.validate_every, on.any, on.chief
     )
 
-    def validate(step: int, loss: float) -> None:
+    def validate(step: int, loss: float | None = None) -> None:
         def measure() -> dict[str, Any]:
             with teaching.averaged(judged):
                 judge.validate(step, loss, tell.images_per_second)
@@ -251,17 +302,29 @@ def train(
 
     interrupted: KeyboardInterrupt | None = None
     step, losses, stopped = 0, Mean(), False
+
+    def keep() -> None:
+        state: dict[str, Any] = {"step": step, "losses": losses.state}
+        state |= {"judge": judge.state, "course": course.state}
+        keeper.write(state, good=step == _next_stop(recipe, step - 1))
+
     if past:
-        checkpoints.assign(variables, checkpoint)
         judge.restore(**past["judge"])
         course.restore(**past.get("course", course.state))
         losses = Mean(**past["losses"])
         step = tell.step = relay.step = past["step"]
+        keeper.restore(good=step == _next_stop(recipe, step - 1))
+    if not past or extend is not None:
+        keep()
+    if begun is not None and not (step or judge.history):
+        validate(0)
+        keep()
+    if on.chief:
+        _write_text(folder / "recipe.toml", to_toml(recipe.to_dict()))
     try:
         with stacks, tell.listening(), relay:
             while step < recipe.steps and not (stopped or course.over):
-                last = (step // recipe.validate_every + 1) * recipe.validate_every
-                last = min(last, recipe.steps)
+                last = _next_stop(recipe, step)
                 with on.scope():
                     ahead = recipe.replace(steps=last)
                     done = teaching.fit(
@@ -274,7 +337,12 @@ def train(
                     )
                 losses.add(done.history["loss"][0], tell.step - step)
                 step = tell.step
-                _check_finite(losses.value, step)
+                if not keeper.sound(losses.value):
+                    step = keeper.back(step, losses.value)
+                    tell.step = relay.step = step
+                    course.optimizer = teaching.optimizer
+                    losses = Mean()
+                    continue
                 # What asks to stop may be a clock, which differs between hosts.
                 stopped = on.any(relay.stopped)
                 if step == last or stopped:
@@ -282,11 +350,7 @@ def train(
                     relay.validated(judge.history[-1], judge.pictures)
                     course.add(judge.value)
                     losses = Mean()
-                state = {"step": step, "losses": losses.state, "judge": judge.state}
-                stands = {"of": of, "course": course.state, **state}
-                on.once(
-                    functools.partial(checkpoints.write, checkpoint, variables, stands)
-                )
+                keep()
                 stop = tell.stopped()
                 if stop is not None and step < recipe.steps:
                     raise stop
@@ -303,16 +367,15 @@ def train(
         on.once(lambda: judge.finish(tune=interrupted is None))
     if interrupted:
         raise interrupted
+    keeper.finish()
     return segmenter.load(folder / "weights.h5")
 
 
-def _check_finite(loss: float, step: int) -> None:
-    if not math.isfinite(loss):
-        message = (
-            f"The loss is {loss} after step {step}. Lower the learning rate; the "
-            "last good weights, if any, are in weights.h5."
-        )
-        raise InputError(message)
+def _next_stop(recipe: Recipe, step: int) -> int:
+    """Return the first step after `step` that is validated."""
+    regular = (step // recipe.validate_every + 1) * recipe.validate_every
+    stops = (regular, *recipe.optimizer.restarts, recipe.steps)
+    return min(stop for stop in stops if stop > step)
 
 
 def _measured(example: catalog.Example) -> catalog.Example:
@@ -364,11 +427,12 @@ class _Judge:
         self.best, self.history = best, list(history)
         self.started = time.monotonic() - spent
 
-    def validate(self, step: int, loss: float, rate: float) -> None:
+    def validate(self, step: int, loss: float | None, rate: float) -> None:
         """Measure, and write the weights if none before were better."""
-        _check_finite(loss, step)
         self.rate = rate
-        row = {"step": step, "loss": loss}
+        row: dict[str, float] = {"step": step}
+        if loss is not None:  # as it is before the first step
+            row["loss"] = loss
         present = segmenter.Segmenter(self.network, self.facts)
         if self.examples:
             found = [present.segment(each.image, tta=1) for each in self.examples]
@@ -390,7 +454,8 @@ class _Judge:
             files.replacing(self.folder / "history.csv") as part,
             part.open("w", newline="") as file,
         ):
-            names = {name: None for line in self.history for name in line}
+            names = dict.fromkeys(["step", "loss"])
+            names |= {name: None for line in self.history for name in line}
             writer = csv.DictWriter(file, fieldnames=list(names))
             writer.writeheader()
             writer.writerows(self.history)
@@ -427,6 +492,9 @@ class _Judge:
         """Tune the decoder of the best weights, draw the curve and their outlines."""
         plots.write_curve(self.folder / "curve.png", self.history, self.metric)
         best = segmenter.load(self.folder / "weights.h5")
+        if best.facts["recipe"] != self.facts["recipe"]:  # it was extended since
+            best.facts["recipe"] = self.facts["recipe"]
+            best.save(self.folder / "weights.h5")
         examples = list(itertools.islice(self.examples, 8))
         if tune:
             predicted = [best.predict(each.image) for each in self.examples]
@@ -444,6 +512,13 @@ class _Judge:
             name = example.name.replace("/", "-") + ".png"
             (self.folder / "samples").mkdir(exist_ok=True)
             images.write_png(self.folder / "samples" / name, overlay)
+
+
+def _completed(there: dict[str, Any], here: dict[str, Any]) -> dict[str, Any]:
+    """Return what a checkpoint says of its training, with what it is too old to say."""
+    dataset = {"sha256": here["dataset"]["sha256"], **there["dataset"]}
+    plan = from_dict(there["recipe"]).to_dict()
+    return {**there, "recipe": plan, "dataset": dataset}
 
 
 def _write_text(path: Path, text: str) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from unet_zoo.catalog import builders, folders, others
 from unet_zoo.catalog.builders import DatasetInfo, info, names
-from unet_zoo.catalog.dataset import Dataset, Example, Lazy, held_back
+from unet_zoo.catalog.dataset import Dataset, Example, Lazy, hashed, held_back
 from unet_zoo.catalog.problems import Problem
 from unet_zoo.errors import InputError, unknown
 
@@ -21,6 +21,7 @@ __all__ = [
     "Example",
     "Lazy",
     "Problem",
+    "hashed",
     "held_back",
     "info",
     "is_own",

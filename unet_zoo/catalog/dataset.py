@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
@@ -113,6 +114,21 @@ class Dataset:
                 " others, or use the split 'all' to measure on every pair."
             )
         raise InputError(message)
+
+
+def hashed(examples: Iterable[Example], digest: hashlib._Hash) -> Iterator[Example]:
+    """Yield the examples, having added each one's image and labels to `digest`.
+
+    >>> digest = hashlib.sha256()
+    >>> one = Example("a", np.zeros((2, 2, 1), "uint8"), np.zeros((2, 2), "int32"))
+    >>> [each.name for each in hashed([one], digest)], digest.hexdigest()[:8]
+    (['a'], '88fc9a72')
+    """
+    for example in examples:
+        for array in (example.image, example.labels):
+            digest.update(f"{array.dtype.str} {array.shape}".encode())
+            digest.update(np.ascontiguousarray(array).data)
+        yield example
 
 
 def held_back(count: int, validation: float) -> int:

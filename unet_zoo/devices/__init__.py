@@ -23,12 +23,14 @@ __all__ = [
     "compile_xla",
     "deterministic",
     "distribute",
+    "is_deterministic",
     "precision",
     "scaled",
     "several_hosts",
     "share",
 ]
 BACKENDS = ("tensorflow", "jax", "torch")
+_deterministic = False
 
 
 def choose_backend(name: str) -> None:
@@ -109,6 +111,9 @@ def deterministic() -> None:
     """
     import keras
 
+    global _deterministic
+    _deterministic = True
+
     if keras.backend.backend() == "tensorflow":
         import tensorflow as tf
 
@@ -117,6 +122,11 @@ def deterministic() -> None:
         import torch
 
         torch.use_deterministic_algorithms(True)
+
+
+def is_deterministic() -> bool:
+    """Return whether `deterministic` was called in this process."""
+    return _deterministic
 
 
 def compile_xla() -> bool | str:

@@ -112,9 +112,10 @@ def _lead(
     best = _best(history, metric)
     if best is not None:
         rows[f"best {metric}"] = f"{best[metric]:.4f} at step {int(best['step'])}"
-    rows["loss"] = f"{last['loss']:.4f}"
+    if "loss" in last:  # not before the first step
+        rows["loss"] = f"{last['loss']:.4f}"
     rows["time"] = clock(seconds)
-    if state == "training" and step < steps:
+    if state == "training" and 0 < step < steps:
         rows["time left"] = f"about {clock(seconds / step * (steps - step))}"
     if math.isfinite(rate):
         rows["images a second"] = f"{rate:.3g}"

@@ -11,7 +11,7 @@ from __future__ import annotations
 from unet_zoo.weights._ensemble import members, read_facts, write_ensemble
 from unet_zoo.weights._entries import Entry, entry, index, names, write_entry
 from unet_zoo.weights._fetch import find, locate
-from unet_zoo.weights._file import assign, sha256, write
+from unet_zoo.weights._file import assign, sha256, variables, write
 
 __all__ = [
     "Entry",
@@ -24,6 +24,7 @@ __all__ = [
     "names",
     "read_facts",
     "sha256",
+    "variables",
     "write",
     "write_ensemble",
     "write_entry",

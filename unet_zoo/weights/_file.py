@@ -67,7 +67,7 @@ def write(
         raise errors.InputError(message)
     text = _facts.encode(facts, network.name).encode()
     arrays = {}
-    for key, variable in _variables(network).items():
+    for key, variable in variables(network).items():
         array = np.asarray(variable)
         if "float" in variable.dtype:
             with np.errstate(over="ignore"):  # reported just below, with the name
@@ -118,7 +118,7 @@ def assign(network: keras.Model, path: str | os.PathLike[str]) -> None:
     assigned. No code of the file is run.
     """
     path = Path(path)
-    variables = _variables(network)
+    ours = variables(network)
     with _opened(path) as h5:
         facts = _read_facts(h5)
         if facts["model"] != network.name:
@@ -128,7 +128,7 @@ def assign(network: keras.Model, path: str | os.PathLike[str]) -> None:
             )
             raise errors.InputError(message)
         datasets = dict(_datasets(_hard(h5, "variables"), ""))
-        problems = list(_differences(variables, datasets))
+        problems = list(_differences(ours, datasets))
         if problems:
             message = (
                 f"{path} does not fit the network {network.name!r}: "
@@ -142,7 +142,7 @@ def assign(network: keras.Model, path: str | os.PathLike[str]) -> None:
             message = f"{path} is damaged: its variables are not those once written."
             raise errors.InputError(message)
     _refuse_nonfinite(path, arrays)
-    for key, variable in variables.items():
+    for key, variable in ours.items():
         variable.assign(arrays[key])
 
 
@@ -159,7 +159,7 @@ def sha256(path: str | os.PathLike[str]) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _variables(network: keras.Model) -> dict[str, keras.Variable]:
+def variables(network: keras.Model) -> dict[str, keras.Variable]:
     """Return the weights by the names of their layers, free of automatic numbers.
 
     A variable's own path leaves out the nested model that it belongs to and keeps

@@ -1,0 +1,113 @@
+"""`unet-zoo reproduce`: train again by what a weights file says, and compare."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from unet_zoo import errors, files
+from unet_zoo.cli import _common
+
+if TYPE_CHECKING:
+    from unet_zoo.reproducing import Comparison
+
+
+@click.command()
+@click.argument("model", metavar="NAME|RUN|FILE")
+@click.option(
+    "--dataset",
+    metavar="NAME|FOLDER",
+    help="The images it was trained on.  [default: the named dataset of its facts]",
+)
+@_common.source_options
+@click.option(
+    "--output",
+    type=_common.NEW_PATH,
+    metavar="FOLDER",
+    help="Of the new training, new or empty.  [default: runs/NAME-again]",
+)
+@click.option(
+    "--from",
+    "start",
+    metavar="NAME|FILE|RUN",
+    help="Of fine-tuned weights, what they started from.  [default: what they name]",
+)
+@click.option(
+    "--spread",
+    type=click.FloatRange(0),
+    help="Largest difference of a metric that counts as none.  [default: what the "
+    "weights state, else 0.02]",
+)
+@_common.backend_option
+def command(
+    model: str,
+    dataset: str | None,
+    config: str | None,
+    manual_dir: Path | None,
+    data_dir: Path | None,
+    output: Path | None,
+    start: str | None,
+    spread: float | None,
+    backend: str | None,
+) -> None:
+    """Train weights again and compare.
+
+    The recipe and the dataset are those in the weights file. Where it was trained with
+    --deterministic, on the same versions and images, the new weights are the same bits;
+    otherwise the metrics of the validation are compared. What differs is said. Exit
+    code 1 when neither is the same.
+
+    \b
+    Example:
+      unet-zoo reproduce runs/first --dataset my_dataset/
+      unet-zoo reproduce unet-blobs --output runs/blobs-again
+    """
+    from unet_zoo import catalog, weights
+
+    facts = weights.read_facts(_common.find_weights(model))
+    there = facts.get("dataset", {})
+    if dataset is None:
+        dataset = str(there.get("name"))
+        if dataset not in catalog.names():
+            message = f"{model} was trained on {dataset!r}: give it with --dataset."
+            raise errors.InputError(message)
+    config = config or there.get("config")
+    _common.check_dataset(dataset, config)
+    held_back = there.get("validation", 0)
+    part = held_back / max(1, there.get("train", 0) + held_back)
+    ran = str(facts.get("versions", {}).get("backend", "tensorflow"))
+    reproducing = _common.engine("reproducing", backend or ran)
+    output = output or reproducing.default_output(model)
+    files.check_unused(output, "Give --output {free}, which is free.")
+    _common.check_writable(output)
+    data = _common.open_dataset(
+        dataset,
+        backend or ran,
+        config=config,
+        manual_dir=manual_dir,
+        data_dir=data_dir,
+        validation=part,
+    )
+    if facts.get("deterministic"):
+        _common.engine("devices", backend or ran).deterministic()
+    _tell(reproducing.reproduce(model, data, output, start=start, spread=spread))
+
+
+def _tell(found: Comparison) -> None:
+    for each in found.differing:
+        click.echo(f"Not the same to begin with: {each}.")
+    if found.same_bits:
+        click.echo("Reproduced: all weights are the same bits.")
+    else:
+        click.echo(f"The weights differ, by {found.distance:.3g} at most.")
+        rows = [
+            [name, f"{then:.4f}", f"{now:.4f}", f"{now - then:+.4f}"]
+            for name, (then, now) in found.metrics.items()
+        ]
+        click.echo(_common.table(["metric", "then", "now", "difference"], rows))
+        words = "within" if found.reproduced else "NOT within"
+        click.echo(f"Every metric is {words} the spread of {found.spread:g}.")
+    if not found.reproduced:
+        click.get_current_context().exit(1)
