@@ -282,7 +282,8 @@ def test_pixels_without_annotation_have_no_part(results, backend, name, kind):
     np.testing.assert_allclose(same[~unknown], slope[~unknown], rtol=1e-6)
     assert abs(slope[~unknown]).max() > 1e-4
     # And where nothing is annotated, nothing is lost or taught.
-    assert (found[f"{key}_nothing"] == 0).all()
+    # A graph adds up in another order than its formula: one rounding is left of 1 - 1.
+    np.testing.assert_allclose(found[f"{key}_nothing"], 0, atol=1e-7)
     assert (found[f"{key}_nothing_slope"] == 0).all()
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import dataclasses
+import gc
 import hashlib
 import itertools
 import math
@@ -356,6 +357,9 @@ def train(
                     raise stop
     except KeyboardInterrupt as interrupt:
         interrupted = interrupt
+        # Batches still being made ask for the interpreter: a program that ends now
+        # would wait for them, and they for it.
+        gc.collect()
         if getattr(interrupt, "signal", None) == signal.SIGTERM:
             raise
         if not judge.history and tell.step:

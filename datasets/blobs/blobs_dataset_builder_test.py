@@ -76,7 +76,10 @@ def test_named_configs_are_those_of_the_readme():
     assert sizes == {
         name: (name, (256, 256), (300, 90))
         for name in ("mixed", "easy", "medium", "hard")
-    } | {"large": ("mixed", (256, 256), (3000, 90))}
+    } | {
+        "large": ("mixed", (256, 256), (3000, 90)),
+        "huge": ("mixed", (256, 256), (9000, 90)),
+    }
     assert blobs.Builder.DEFAULT_BUILDER_CONFIG_NAME == "mixed"
 
 
