@@ -112,11 +112,7 @@ def learning_curve(
             f"{dataset.name!r}, and `seeds` be at least 1. Received: {wanted}, {seeds}"
         )
         raise InputError(message)
-    if recipe.scale is None:
-        scale = 1.0
-        if dataset.kind == "instances":
-            scale = pipeline.choose_scale(each.labels for each in taught)
-        recipe = recipe.replace(scale=scale)
+    recipe = pipeline.with_scale(recipe, dataset.kind, taught)
     # Nothing is validated, so one part is enough.
     recipe = recipe.replace(validate_every=recipe.steps)
     of = {

@@ -118,11 +118,7 @@ def cross_validate(
             f"{len(every)} here. Received: {folds}"
         )
         raise InputError(message)
-    if recipe.scale is None:
-        scale = 1.0
-        if dataset.kind == "instances":
-            scale = pipeline.choose_scale(each.labels for each in every)
-        recipe = recipe.replace(scale=scale)
+    recipe = pipeline.with_scale(recipe, dataset.kind, every)
     of = {
         "recipe": recipe.to_dict(),
         "dataset": {"name": dataset.name, "version": dataset.version}

@@ -168,13 +168,9 @@ def train(
         memory = pipeline.as_bytes(cache_memory)
     held_out, used = pipeline.hold(dataset.sequence("validation"), memory // 4)
     schedules.check_validation(recipe, bool(held_out))
-    if recipe.scale is None:
-        scale = 1.0
-        if begun is not None:
-            scale = begun.facts["scale"]
-        elif dataset.kind == "instances":
-            scale = pipeline.choose_scale(example.labels for example in taught)
-        recipe = recipe.replace(scale=scale)
+    if recipe.scale is None and begun is not None:
+        recipe = recipe.replace(scale=begun.facts["scale"])
+    recipe = pipeline.with_scale(recipe, dataset.kind, taught)
     target = targets.get(recipe.target, **recipe.target_arguments)
     channels = taught[0].image.shape[-1]
     keras.utils.set_random_seed(recipe.seed)

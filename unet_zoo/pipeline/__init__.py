@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from unet_zoo.pipeline.feed import batches, class_weights, window_size
 from unet_zoo.pipeline.memory import as_bytes, default_memory, hold
-from unet_zoo.pipeline.stacks import Stacks, choose_scale, prepare
+from unet_zoo.pipeline.stacks import Stacks, choose_scale, prepare, with_scale
 
 __all__ = [
     "Stacks",
@@ -21,4 +21,5 @@ __all__ = [
     "hold",
     "prepare",
     "window_size",
+    "with_scale",
 ]

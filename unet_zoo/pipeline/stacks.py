@@ -53,6 +53,23 @@ def choose_scale(labels: Iterable[np.ndarray]) -> float:
     return float(0.5 ** max(0, int(np.ceil(np.log2(diameter / _OBJECT_SIZE)))))
 
 
+def with_scale(
+    recipe: Recipe, kind: str, examples: Iterable[catalog.Example]
+) -> Recipe:
+    """Return the recipe with a scale: its own, or the one that suits the objects.
+
+    Args:
+        recipe: its `scale` may be None.
+        kind: of the dataset. Where labels are classes, nothing has a size: 1.
+        examples: read only where there is a choice.
+    """
+    if recipe.scale is not None:
+        return recipe
+    if kind != "instances":
+        return recipe.replace(scale=1.0)
+    return recipe.replace(scale=choose_scale(each.labels for each in examples))
+
+
 def prepare(
     examples: Iterable[catalog.Example],
     recipe: Recipe,

@@ -78,11 +78,7 @@ def visualize(
     if not examples:
         message = f"The split {split!r} of the dataset {dataset.name!r} has no images."
         raise InputError(message)
-    if recipe.scale is None:
-        scale = 1.0
-        if dataset.kind == "instances":
-            scale = pipeline.choose_scale(example.labels for example in examples)
-        recipe = recipe.replace(scale=scale)
+    recipe = pipeline.with_scale(recipe, dataset.kind, examples)
     target = targets.get(recipe.target, **recipe.target_arguments)
     margin = _margin_of_patches(recipe)
     found = gathering.gather(examples, recipe, target, 2 * number)
