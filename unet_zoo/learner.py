@@ -11,7 +11,8 @@ import keras
 import numpy as np
 from keras import ops
 
-from unet_zoo import augment, devices, losses, supervision, targets
+from unet_zoo import augment, devices, losses, schedules, supervision, targets
+from unet_zoo.recipe import Recipe
 
 
 class Learner(keras.Model):
@@ -149,3 +150,20 @@ class Learner(keras.Model):
         compare = functools.partial(self.target.loss, loss=self.criterion)
         each = supervision.loss(compare, y_pred["truth"], y_pred["logits"])
         return devices.share(ops.mean(each))
+
+
+def of_recipe(
+    recipe: Recipe, network: keras.Model, target: targets.Target, channels: int
+) -> Learner:
+    """Return what teaches `network` as the recipe has it, not yet compiled."""
+    patch = (recipe.patch, recipe.patch)
+    layer = augment.Augment(recipe.augmentation, patch, channels, target.interpolation)
+    return Learner(
+        network,
+        target,
+        layer,
+        recipe.optimizer.average,
+        loss=recipe.loss,
+        loss_arguments=recipe.loss_arguments,
+        equal_from=schedules.equal_from(recipe),
+    )

@@ -13,7 +13,6 @@ import keras
 import numpy as np
 
 from unet_zoo import (
-    augment,
     catalog,
     devices,
     learner,
@@ -322,13 +321,12 @@ def _measure(
             classes=target.channels,
             **recipe.model_arguments,
         )
-    patch = (recipe.patch, recipe.patch)
-    layer = augment.Augment(recipe.augmentation, patch, channels, target.interpolation)
-    teaching = learner.Learner(network, target, layer, recipe.optimizer.average)
+    teaching = learner.of_recipe(recipe, network, target, channels)
+    optimizer = training.make_optimizer(
+        recipe.optimizer, recipe.steps, recipe.optimizer_arguments
+    )
     teaching.compile(
-        devices.scaled(
-            training.make_optimizer(recipe.optimizer, recipe.steps), recipe.precision
-        ),
+        devices.scaled(optimizer, recipe.precision),
         jit_compile=devices.compile_xla(),
     )
     clock = _Clock(limit)

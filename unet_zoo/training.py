@@ -19,7 +19,6 @@ import keras
 import numpy as np
 
 from unet_zoo import (
-    augment,
     catalog,
     checkpoints,
     devices,
@@ -243,18 +242,8 @@ def train(
         folder.mkdir(parents=True, exist_ok=True)
 
     # === Train ===
-    patch = (recipe.patch, recipe.patch)
-    layer = augment.Augment(recipe.augmentation, patch, channels, target.interpolation)
     with on.scope():
-        teaching = learner.Learner(
-            network,
-            target,
-            layer,
-            recipe.optimizer.average,
-            loss=recipe.loss,
-            loss_arguments=recipe.loss_arguments,
-            equal_from=schedules.equal_from(recipe),
-        )
+        teaching = learner.of_recipe(recipe, network, target, channels)
 
     def ready(setbacks: int) -> list[keras.Variable]:
         with on.scope():
