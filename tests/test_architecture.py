@@ -37,7 +37,7 @@ class Import(NamedTuple):
 def levels() -> dict[str, int]:
     """Return {"errors": 0, ..., "cli": 8} from the table of the page."""
     found: dict[str, int] = {}
-    for level, cell in re.findall(r"^\| (\d) \| ([^|]+) \|", PAGE, flags=re.M):
+    for level, cell in re.findall(r"^\| (\d+) \| ([^|]+) \|", PAGE, flags=re.M):
         for name in re.findall(r"`(\w+)(?:/\*)?`", cell):
             assert name not in found, f"the table lists {name} twice"
             found[name] = int(level)
