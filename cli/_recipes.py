@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -34,6 +34,36 @@ recipe_option = click.option(
     help="A name that `unet-zoo recipes` lists, or a recipe.toml; train also takes "
     "auto.",
 )
+
+_NETWORK = (
+    click.option("--batch", type=int, help="Patches a step."),
+    click.option("--patch", type=int, help="Height and width of a patch in pixels."),
+    click.option("--filters", type=int, help="Filters of the network's first level."),
+    click.option(
+        "--depth", type=int, help="How often the network halves the resolution."
+    ),
+    click.option(
+        "--scale",
+        type=float,
+        help="Size of the image that the network sees, 0.5: half.",
+    ),
+)
+
+settings_option = click.option(
+    "--set",
+    "settings",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="Any other field of the recipe, such as augmentation.elastic=0 or "
+    "optimizer.name=sgd; may be given again.",
+)
+
+
+def network_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the options that say what the network is and sees."""
+    for option in reversed(_NETWORK):
+        command = option(command)
+    return command
 
 
 def read(name: str, model: str) -> Recipe:

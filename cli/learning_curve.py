@@ -45,19 +45,9 @@ from unet_zoo.cli import _common, _recipes
     show_default=True,
     help="Number of steps of every training.",
 )
-@click.option("--batch", type=int, help="Patches a step.")
-@click.option("--patch", type=int, help="Height and width of a patch in pixels.")
-@click.option("--filters", type=int, help="Filters of the network's first level.")
-@click.option("--depth", type=int, help="How often the network halves the resolution.")
-@click.option("--scale", type=float, help="Size of the image that the network sees.")
+@_recipes.network_options
 @click.option("--seed", type=int, help="The seed of the first training.")
-@click.option(
-    "--set",
-    "settings",
-    multiple=True,
-    metavar="KEY=VALUE",
-    help="Any other field of the recipe; may be given again.",
-)
+@_recipes.settings_option
 @click.option(
     "--output",
     type=_common.NEW_PATH,

@@ -84,13 +84,7 @@ if TYPE_CHECKING:
     "did not see, and join them to an ensemble.",
 )
 @click.option("--steps", type=int, help="Number of steps.")
-@click.option("--batch", type=int, help="Patches a step.")
-@click.option("--patch", type=int, help="Height and width of a patch in pixels.")
-@click.option("--filters", type=int, help="Filters of the network's first level.")
-@click.option("--depth", type=int, help="How often the network halves the resolution.")
-@click.option(
-    "--scale", type=float, help="Size of the image that the network sees, 0.5: half."
-)
+@_recipes.network_options
 @click.option("--target", help="semantic, border or distance.")
 @click.option("--loss", help="Such as cross_entropy, dice_cross_entropy or focal.")
 @click.option("--learning-rate", type=float, help="The highest learning rate.")
@@ -107,14 +101,7 @@ if TYPE_CHECKING:
     help="End after so many validations without a better value; 0: never.",
 )
 @click.option("--seed", type=int, help="The seed of every random choice.")
-@click.option(
-    "--set",
-    "settings",
-    multiple=True,
-    metavar="KEY=VALUE",
-    help="Any other field of the recipe, such as augmentation.elastic=0 or "
-    "optimizer.name=sgd; may be given again.",
-)
+@_recipes.settings_option
 @click.option(
     "--cache-memory",
     metavar="SIZE",
