@@ -118,6 +118,34 @@ def test_a_quarter_turn_is_that_of_numpy(size):
     )
 
 
+def test_quarter_turns_and_flips_show_all_eight_ways_and_no_other():
+    ways = dataclasses.replace(NOTHING, quarter_turns=True, flip=True)
+    stack = pictures(size=24)
+    y, x, _ = fields(ways, size=24, count=800)
+    shown = augment.warp(np.repeat(stack[:1], 800, axis=0), (y, x), ("linear",))
+    shown = keras.ops.convert_to_numpy(shown)[..., 0]
+    turns = [np.rot90(stack[0, ..., 0], turn) for turn in range(4)]
+    eight = {each.tobytes() for turned in turns for each in (turned, turned.T)}
+    kinds, counts = np.unique([each.tobytes() for each in shown], return_counts=True)
+    assert set(kinds) == eight
+    # Four standard deviations of a fair draw.
+    assert (abs(counts - 100) < 4 * np.sqrt(800 / 8 * 7 / 8)).all()
+
+
+def test_a_rotation_after_a_quarter_turn_is_as_free_as_one_without():
+    both = dataclasses.replace(NOTHING, quarter_turns=True, rotation=10.0)
+    y, x, _ = fields(both, size=3, count=4000)
+    angles = np.degrees(np.arctan2(y[:, 1, 2] - y[:, 1, 1], x[:, 1, 2] - x[:, 1, 1]))
+    rest = (angles + 45) % 90 - 45
+    assert abs(rest).max() <= 10.01
+    for turn in range(4):
+        here = rest[((angles + 45) // 90).astype(int) % 4 == turn]
+        # Uniform in -10 to 10: mean 0 and standard deviation 5.77, of 1,000 or so.
+        assert 850 < len(here) < 1150
+        assert abs(here.mean()) < 4 * 5.77 / math.sqrt(len(here))
+        assert abs(here.std() - 5.77) < 0.5
+
+
 def test_magnification_has_its_factor():
     only = dataclasses.replace(NOTHING, scale=math.log(2))
     for drawn, step in ((0.0, 2.0), (0.5, 1.0), (1.0, 0.5)):

@@ -26,6 +26,9 @@ class Augmentation:
 
     rotation: float = 180.0
     """Largest rotation in degrees, either way, uniform; of a volume, of its planes."""
+    quarter_turns: bool = False
+    """Turn by a multiple of 90 degrees first, each as likely: nothing is interpolated.
+    Of a volume, its planes."""
     tilt: float = 0.0
     """Largest rotation of a volume out of its planes, about each of the two axes."""
     flip: bool = True

@@ -169,11 +169,17 @@ def _matrix(
         for row in range(rank)
     ]
 
-    def turn(name: str, degrees: float, first: int, second: int) -> None:
-        """Multiply by a rotation in the plane of two axes."""
+    def angle(name: str, degrees: float) -> tuple[Tensor, Tensor]:
+        """Return the cosine and sine of an angle of at most `degrees` either way."""
+        number = unit(name)
+        if name == "rotation" and augmentation.quarter_turns:
+            # The number says the quarter, and by its place in it the angle.
+            number = 4.0 * number - ops.floor(4.0 * number)
         radians = np.radians(np.linspace(-degrees, degrees, _STEPS + 1))
-        cosine = _looked_up(unit(name), np.cos(radians))
-        sine = _looked_up(unit(name), np.sin(radians))
+        return tuple(_looked_up(number, way(radians)) for way in (np.cos, np.sin))
+
+    def turn(cosine: Tensor, sine: Tensor, first: int, second: int) -> None:
+        """Multiply by a rotation in the plane of two axes."""
         for row in matrix:
             a, b = row[first], row[second]
             row[first] = _sum(_times(a, cosine), _times(b, sine))
@@ -183,11 +189,19 @@ def _matrix(
         widths = np.exp(-np.linspace(-1, 1, _STEPS + 1) * augmentation.scale)
         zoom = _looked_up(unit("scale"), widths)
         matrix = [[_times(entry, zoom) for entry in row] for row in matrix]
+    if augmentation.quarter_turns:
+        quarter = ops.floor(4.0 * unit("rotation"))
+        turned = [ops.equal(quarter, number) for number in range(4)]
+        cosine, sine = (
+            ops.cast(turned[ahead], "float32") - ops.cast(turned[back], "float32")
+            for ahead, back in ((0, 2), (1, 3))
+        )
+        turn(cosine, sine, y, x)
     if augmentation.rotation:
-        turn("rotation", augmentation.rotation, y, x)
+        turn(*angle("rotation", augmentation.rotation), y, x)
     if augmentation.tilt and rank == 3:
-        turn("tilt_y", augmentation.tilt, 0, x)
-        turn("tilt_x", augmentation.tilt, 0, y)
+        turn(*angle("tilt_y", augmentation.tilt), 0, x)
+        turn(*angle("tilt_x", augmentation.tilt), 0, y)
     if augmentation.shear:
         slope = (2.0 * unit("shear") - 1.0) * augmentation.shear
         for row in matrix:
