@@ -95,6 +95,12 @@ class Builder(tfds.core.GeneratorBasedBuilder):
             difficulty="hard",
             description="Textured aggregates, relief, cells, and things to overlook.",
         ),
+        BlobsConfig(
+            name="hard-large",
+            difficulty="hard",
+            number=(6000, 90),
+            description="As hard, with twenty times the images to train on.",
+        ),
     ]
     DEFAULT_BUILDER_CONFIG_NAME = "mixed"
 

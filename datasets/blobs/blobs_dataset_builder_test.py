@@ -79,6 +79,7 @@ def test_named_configs_are_those_of_the_readme():
     } | {
         "large": ("mixed", (256, 256), (3000, 90)),
         "huge": ("mixed", (256, 256), (9000, 90)),
+        "hard-large": ("hard", (256, 256), (6000, 90)),
     }
     assert blobs.Builder.DEFAULT_BUILDER_CONFIG_NAME == "mixed"
 

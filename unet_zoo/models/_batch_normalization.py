@@ -6,6 +6,8 @@ from typing import Any
 
 import keras
 
+from unet_zoo import devices
+
 _FUSED = ("float32", "bfloat16", "float16")
 
 
@@ -16,7 +18,7 @@ class BatchNormalization(keras.layers.BatchNormalization):
     It computes what `keras.layers.BatchNormalization` does, with the same weights.
     Keras' own makes a dozen passes over its tensor, in float32 whatever the precision;
     on TensorFlow this one is a single operation, which takes a tenth to a third off a
-    step of a U-Net (`benchmarks/throughput.py`).
+    step of a U-Net (`benchmarks/throughput.py`). Deterministic, it is Keras' own.
 
     >>> import numpy as np
     >>> x = np.random.default_rng(0).normal(3.0, 2.0, (4, 8, 8, 5)).astype("float32")
@@ -31,8 +33,7 @@ class BatchNormalization(keras.layers.BatchNormalization):
         if not training:
             return self._normalized(inputs, self.moving_mean, self.moving_variance)[0]
         if not self.trainable:
-            # The gradient of the single operation with given statistics is not
-            # deterministic on a GPU.
+            # With given statistics, the gradient of the operation is slower.
             return super().call(inputs, training=training)
         outputs, mean, variance = self._normalized(inputs)
         for moving, new in (
@@ -45,6 +46,8 @@ class BatchNormalization(keras.layers.BatchNormalization):
     def _is_fused(self, inputs: Any) -> bool:
         return (
             keras.backend.backend() == "tensorflow"
+            # One device then sums as several do: see `benchmarks/replicas.py`.
+            and not devices.is_deterministic()
             and not (self.renorm or self.synchronized)
             # Replicas of a strategy bring moments of their own.
             and "_moments" not in vars(self)
