@@ -8,7 +8,8 @@ normalisation and ReLU twice a stage), taught by Adam with cross-entropy on the 
 random patches:
 
 - `plain PyTorch`: a loop as its tutorials have it, channels_last; bfloat16 by autocast.
-- `train_on_batch`: Keras' step of the same network, on the backend of KERAS_BACKEND.
+- `train_on_batch`: Keras' step of the same network, on the backend of KERAS_BACKEND,
+  with its normalisation fused as the trainer has it.
 - `bare step`: Keras' step of what the trainer teaches, augmentation and loss and
   averaged weights included, on one fixed batch.
 - `trainer`: `unet_zoo.training.train` whole: pipeline, progress, checkpoints, validation
@@ -63,9 +64,7 @@ def pytorch(given: argparse.Namespace) -> tuple[int, Callable[[], Any]]:
                 nn.ConvTranspose2d(2 * width, width, 2, stride=2)
                 for width in widths[:-1]
             )
-            self.merge = nn.ModuleList(
-                twice(2 * width, width) for width in widths[:-1]
-            )
+            self.merge = nn.ModuleList(twice(2 * width, width) for width in widths[:-1])
             self.head = nn.Conv2d(filters, 2, 1)
 
         def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -141,7 +140,10 @@ def train_on_batch(given: argparse.Namespace) -> tuple[int, Callable[[], Any]]:
     """Return the trainable parameters and Keras' own step of the network."""
     import keras
 
+    from unet_zoo import devices
+
     network = network_of(plan_of(given), 2)
+    devices.fuse(network)
     network.compile(
         keras.optimizers.Adam(1e-3),
         keras.losses.SparseCategoricalCrossentropy(from_logits=True),

@@ -46,6 +46,7 @@ class Learner(keras.Model):
         equal_from: int | None = None,
     ) -> None:
         super().__init__(name="learner", dtype="float32")
+        devices.fuse(network)
         self.network = network
         self.target = target
         self.augment = layer

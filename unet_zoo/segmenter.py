@@ -59,6 +59,7 @@ class Segmenter:
     """
 
     def __init__(self, network: keras.Model, facts: Mapping[str, Any]) -> None:
+        devices.fuse(network)
         self.network = network
         if devices.compile_xla() is False:
             network.jit_compile = False

@@ -10,7 +10,6 @@ from typing import Any
 import keras
 
 from unet_zoo import errors, registry
-from unet_zoo.models._batch_normalization import BatchNormalization
 
 NORMALIZATIONS = ("batch", "group", "instance", "layer")
 DROPOUT_AT = ("all", "bottom", "decoder", "encoder")
@@ -206,7 +205,7 @@ def norm_layer(
     `options` go to the Keras layer, such as `epsilon` and `gamma_initializer`.
     """
     if kind == "batch":
-        return BatchNormalization(name=name, **options)
+        return keras.layers.BatchNormalization(name=name, **options)
     if kind == "layer":
         return keras.layers.LayerNormalization(name=name, **options)
     groups = -1 if kind == "instance" else math.gcd(channels, 8)

@@ -106,7 +106,7 @@ def multires_unet(
         if normalization is None:
             return x
         if normalization == "batch":
-            return _blocks.BatchNormalization(scale=scale, name=name)(x)
+            return keras.layers.BatchNormalization(scale=scale, name=name)(x)
         return _blocks.norm_layer(normalization, x.shape[-1], name=name)(x)
 
     def activate(x: keras.KerasTensor, name: str) -> keras.KerasTensor:
@@ -186,7 +186,7 @@ def multires_unet(
             dtype="float32",
             name="logits_conv",
         )(x)
-        logits = _blocks.BatchNormalization(
+        logits = keras.layers.BatchNormalization(
             scale=False, dtype="float32", name="logits"
         )(x)
     else:
