@@ -3,11 +3,11 @@
     python benchmarks/seeds.py
     python benchmarks/seeds.py --steps 2000 --seeds 5 --config medium
 
-A small U-Net on blobs, taught as that of the zoo is but briefly. For every backend and seed a process runs
-`unet-zoo train`, and one `unet-zoo evaluate` on the test images. Printed is the score of
-each, and of each backend the mean and the standard deviation over its seeds. Exit code 1
-where the means of two backends are further apart than twice the standard error of their
-difference.
+A small U-Net on blobs, taught briefly as that of the zoo is. For every backend and seed
+a process runs `unet-zoo train`, and one `unet-zoo evaluate` on the test images. Printed
+is the score of each, and of each backend the mean and the standard deviation over its
+seeds. Exit code 1 where the means of two backends are further apart than twice the
+standard error of their difference.
 """
 
 from __future__ import annotations

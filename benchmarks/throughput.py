@@ -12,12 +12,12 @@ random patches:
   with its normalisation fused as the trainer has it.
 - `bare step`: Keras' step of what the trainer teaches, augmentation and loss and
   averaged weights included, on one fixed batch.
-- `trainer`: `unet_zoo.training.train` whole: pipeline, progress, checkpoints, validation
-  aside.
+- `trainer`: `unet_zoo.training.train` whole, with pipeline, progress and checkpoints,
+  validation aside.
 
 All wait in processes of their own and take turns, so that whatever else the machine
-does hits all alike; a figure is the median of the rounds. Parameters of the two networks
-are compared first.
+does hits all alike; a figure is the median of the rounds. The parameters of each are
+printed first: they must be as many.
 """
 
 from __future__ import annotations

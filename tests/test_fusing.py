@@ -1,4 +1,4 @@
-"""One operation normalises as Keras' layer does, learns as it does, and is saved as it."""
+"""One operation normalises and learns as Keras' layer does, and is written as it."""
 
 import keras
 import numpy as np
