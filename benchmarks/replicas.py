@@ -1,15 +1,25 @@
 """Train on two devices and on one, and print how far apart the weights end.
 
     python benchmarks/replicas.py                      # TensorFlow, mirrored
+    python benchmarks/replicas.py --processes          # TensorFlow, two processes
     KERAS_BACKEND=jax python benchmarks/replicas.py    # JAX, data-parallel
+    KERAS_BACKEND=jax python benchmarks/replicas.py --processes
 
-Two logical CPU devices, the same batches, twenty steps, deterministic, no dropout.
+Two logical CPU devices, or two processes of one, that find each other as several
+machines do; the same batches, twenty steps, deterministic, no dropout.
 """
 
 from __future__ import annotations
 
+import argparse
+import json
+import os
+import socket
+import subprocess
+import sys
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
@@ -27,43 +37,90 @@ ROWS = (
     ("batch", "adamw", 0.002),
     ("batch", "adamw", 0.01),
 )
+JAX = keras.backend.backend() == "jax"
+
+
+def train(row: tuple[str, str, float], folder: Path, on: devices.Devices) -> Any:
+    """Return the weights that a row of the table ends with, and the last loss."""
+    normalization, name, rate = row
+    data = catalog.open_dataset("blobs", config="easy", validation=0)
+    plan = PLAN.replace(
+        model_arguments={
+            **PLAN.model_arguments,
+            "filters": 4,
+            "depth": 2,
+            "dropout": 0.0,
+            "normalization": normalization,
+        },
+        optimizer={"name": name, "learning_rate": rate, "warmup": 0},
+    )
+    made = training.train(plan, data, folder, on=on)
+    flat = np.concatenate([each.ravel() for each in made.network.get_weights()])
+    return flat, made.facts["validation"]["loss"]
+
+
+def started(folder: Path) -> list[subprocess.Popen[bytes]]:
+    """Start this file as two processes that train together into `folder`."""
+    ports = []
+    for _ in range(2):
+        with socket.create_server(("127.0.0.1", 0)) as server:
+            ports.append(f"127.0.0.1:{server.getsockname()[1]}")
+    found = []
+    for index in range(2):
+        task = {"type": "worker", "index": index}
+        cluster = {"cluster": {"worker": ports}, "task": task}
+        tells = {"TF_CONFIG": json.dumps(cluster)}
+        if JAX:
+            tells = {
+                "KERAS_DISTRIBUTION_JOB_ADDRESSES": ",".join(ports),
+                "KERAS_DISTRIBUTION_NUM_PROCESSES": "2",
+                "KERAS_DISTRIBUTION_PROCESS_ID": str(index),
+            }
+        words = [sys.executable, __file__, "--work", str(folder)]
+        found.append(subprocess.Popen(words, env={**os.environ, **tells}))
+    return found
 
 
 def main() -> None:
     """Print the table of this backend."""
-    kind = "data-parallel" if keras.backend.backend() == "jax" else "mirrored"
-    two = devices.distribute(kind, "cpu:2", batch=PLAN.batch)
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--processes", action="store_true", help="instead of devices")
+    parser.add_argument("--work", type=Path, help=argparse.SUPPRESS)
+    given = parser.parse_args()
+    kind = "data-parallel" if JAX else "mirrored"
+    if given.work or given.processes:
+        kind = kind if JAX else "multiworker"
+    on = devices.Devices()
+    if not given.processes:
+        wanted = "cpu" if given.work else "cpu:2"
+        on = devices.distribute(kind, wanted, batch=PLAN.batch)
     devices.deterministic()
-    data = catalog.open_dataset("blobs", config="easy", validation=0)
-    print(f"{two.words}, {STEPS} steps\n")
-    print(
-        "| normalisation | optimizer | rate | weights | loss |\n|---|---|---|---|---|"
-    )
-    for normalization, name, rate in ROWS:
-        plan = PLAN.replace(
-            model_arguments={
-                **PLAN.model_arguments,
-                "filters": 4,
-                "depth": 2,
-                "dropout": 0.0,
-                "normalization": normalization,
-            },
-            optimizer={"name": name, "learning_rate": rate, "warmup": 0},
-        )
-        weights, losses = [], []
-        for place in (two, devices.Devices()):
-            with tempfile.TemporaryDirectory() as scratch:
-                folder = Path(scratch) / "run"
-                made = training.train(plan, data, folder, on=place)
-                flat = [each.ravel() for each in made.network.get_weights()]
-                weights.append(np.concatenate(flat))
-                losses.append(made.facts["validation"]["loss"])
-        away = np.abs(weights[0] - weights[1]).max()
-        print(
-            f"| {normalization} | {name} | {rate} | {away:.1e} | "
-            f"{abs(losses[0] - losses[1]):.1e} |",
-            flush=True,
-        )
+    if given.work:
+        for number, row in enumerate(ROWS):
+            weights, loss = train(row, given.work / str(number), on)
+            if on.chief:
+                np.savez(given.work / f"{number}.npz", weights=weights, loss=loss)
+        return
+    print(f"{kind}, {'processes' if given.processes else 'devices'}, {STEPS} steps\n")
+    print("| normalisation | optimizer | rate | weights | loss |")
+    print("|---|---|---|---|---|", flush=True)
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch)
+        workers = started(folder) if given.processes else []
+        if any(worker.wait() for worker in workers):
+            sys.exit("A process failed.")
+        for number, row in enumerate(ROWS):
+            one, one_loss = train(row, folder / f"one-{number}", devices.Devices())
+            if given.processes:
+                with np.load(folder / f"{number}.npz") as told:
+                    two, two_loss = told["weights"], float(told["loss"])
+            else:
+                two, two_loss = train(row, folder / f"two-{number}", on)
+            print(
+                "| {} | {} | {} |".format(*row),
+                f"{np.abs(one - two).max():.1e} | {abs(one_loss - two_loss):.1e} |",
+                flush=True,
+            )
 
 
 if __name__ == "__main__":
