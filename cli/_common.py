@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from unet_zoo import devices, errors, files
+from unet_zoo import devices, engines, errors, files
 
 if TYPE_CHECKING:
     from unet_zoo import catalog
@@ -112,12 +112,13 @@ def quiet() -> Iterator[None]:
                     os.write(2, line)
 
 
-def engine(module: str, backend: str | None = None) -> ModuleType:
+def computing(module: str, backend: str | None = None) -> ModuleType:
     """Import a module of unet_zoo that computes, with Keras on `backend`."""
     chosen = backend or os.environ.get("KERAS_BACKEND")
     if chosen:
         devices.choose_backend(chosen)
     with quiet():
+        importlib.import_module("keras")
         return importlib.import_module(f"unet_zoo.{module}")
 
 
@@ -208,6 +209,22 @@ segment_options = together(
         help="Radius within which gaps in an object's outline close.  [default: 0]",
     ),
 )
+engine_options = together(
+    click.option(
+        "--engine",
+        type=click.Choice(engines.ENGINES),
+        help="What runs the network. auto: OpenVINO where it is installed and there is "
+        "no GPU, else Keras.  [default: UNET_ZOO_ENGINE, else auto]",
+    ),
+    click.option(
+        "--precision",
+        type=click.Choice(engines.PRECISIONS),
+        default="float32",
+        show_default=True,
+        help="bfloat16 is faster on processors that have it.",
+    ),
+    backend_option,
+)
 json_option = click.option(
     "--json", "as_json", is_flag=True, help="Print JSON, for programs."
 )
@@ -242,7 +259,7 @@ def open_dataset(name: str, backend: str | None, **options: Any) -> catalog.Data
     from unet_zoo import catalog
 
     if name in catalog.names():
-        engine("datasets", backend)
+        computing("datasets", backend)
         click.echo(f"Opening the dataset {name} ...", err=True)
     elif backend:
         devices.choose_backend(backend)
@@ -265,10 +282,24 @@ def find_weights(name: str) -> Path:
     return weights.find(name)
 
 
-def load(path: Path, backend: str | None) -> Segmenter:
-    """Return the segmenter of a weights file."""
-    segmenter: Segmenter = engine("segmenter", backend).load(path)
-    return segmenter
+def load(
+    path: Path, backend: str | None, engine: str | None, precision: str
+) -> Segmenter:
+    """Return the segmenter of a weights file, run by an engine."""
+    if backend and engine not in (None, "auto", "keras"):
+        message = f"--backend is what Keras computes with; --engine {engine} does not."
+        raise errors.InputError(message)
+    chosen = "keras" if backend else engines.choose(engine)
+    engines.check_precision(chosen, precision)
+    if chosen == "keras":
+        module = computing("segmenter", backend)
+    else:
+        from unet_zoo import segmenter as module
+    said = functools.partial(click.echo, err=True)
+    loaded: Segmenter = module.load(
+        path, engine=chosen, precision=precision, said=said
+    )
+    return loaded
 
 
 # === What verbs write ===

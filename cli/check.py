@@ -57,8 +57,8 @@ def command(
     if picture is not None:
         _check_picture(picture)
     _common.check_dataset(dataset, config)
-    _common.engine("pipeline")  # brings tensorflow, which is not quiet later
-    checking = _common.engine("checking")
+    _common.computing("pipeline")  # brings tensorflow, which is not quiet later
+    checking = _common.computing("checking")
     import tqdm
 
     with tqdm.tqdm(unit="frame", disable=None, leave=False) as bar:

@@ -34,7 +34,7 @@ SUFFIXES = (".json", ".csv")
     metavar="FILE",
     help="Write the scores to a file as well, .json or .csv.",
 )
-@_common.backend_option
+@_common.engine_options
 def command(
     model: str,
     dataset: str,
@@ -43,6 +43,8 @@ def command(
     data_dir: Path | None,
     split: str,
     output: Path | None,
+    engine: str | None,
+    precision: str,
     backend: str | None,
     **options: Any,
 ) -> None:
@@ -76,7 +78,7 @@ def command(
             f"{channels}."
         )
         raise errors.InputError(message)
-    segmenter = _common.load(file, backend)
+    segmenter = _common.load(file, backend, engine, precision)
     import tqdm
 
     from unet_zoo import evaluation

@@ -108,7 +108,7 @@ def command(
     )
     if recipe_name == "default":
         plan = _recipes.suited(plan, dataset, data.kind)
-    annotating = _common.engine("annotating", backend)
+    annotating = _common.computing("annotating", backend)
     metric = annotating.metric_of(data)
     import tqdm
 

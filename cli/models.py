@@ -62,7 +62,7 @@ def command(
     rows = [[key, default] for key, default in arguments.items()]
     click.echo(_common.table(["argument", "default"], rows))
     click.echo(f"\nTrain it: unet-zoo train {name} --dataset NAME|FOLDER\n")
-    drawing = _common.engine("drawing", backend)
+    drawing = _common.computing("drawing", backend)
     with _common.quiet():
         model = registry.build_near(name, (256, 256))
     shape = ", ".join(map(str, model.input_shape[1:]))

@@ -78,7 +78,7 @@ def command(
     held_back = there.get("validation", 0)
     part = held_back / max(1, there.get("train", 0) + held_back)
     ran = str(facts.get("versions", {}).get("backend", "tensorflow"))
-    reproducing = _common.engine("reproducing", backend or ran)
+    reproducing = _common.computing("reproducing", backend or ran)
     output = output or reproducing.default_output(model)
     files.check_unused(output, "Give --output {free}, which is free.")
     _common.check_writable(output)
@@ -91,7 +91,7 @@ def command(
         validation=part,
     )
     if facts.get("deterministic"):
-        _common.engine("devices", backend or ran).deterministic()
+        _common.computing("devices", backend or ran).deterministic()
     _tell(reproducing.reproduce(model, data, output, start=start, spread=spread))
 
 

@@ -44,13 +44,15 @@ KEPT_IN_MEMORY = 2**30  # bytes; images beyond are read a second time
     help="Look at this channel only; the first is 0.",
 )
 @click.option("--overwrite", is_flag=True, help="Replace results that are there.")
-@_common.backend_option
+@_common.engine_options
 def command(
     paths: tuple[str, ...],
     model: str,
     output: Path,
     channel: int | None,
     overwrite: bool,
+    engine: str | None,
+    precision: str,
     backend: str | None,
     **options: Any,
 ) -> None:
@@ -83,7 +85,7 @@ def command(
     facts = weights.read_facts(file)
     jobs = _checked(sources, output, facts["channels"], channel)
     _refuse_clashes(jobs, overwrite)
-    segmenter = _common.load(file, backend)
+    segmenter = _common.load(file, backend, engine, precision)
     with _emptied(output):
         objects = _run(segmenter, jobs, _common.given(**options))
     count = f"{len(jobs)} image{'s' * (len(jobs) != 1)}"

@@ -227,7 +227,7 @@ def command(
     _common.check_writable(output)
     # Before anything computes: backends count their devices once.
     with _common.quiet():
-        on = _common.engine("devices", backend).distribute(
+        on = _common.computing("devices", backend).distribute(
             distribute, wanted, batch=plan.batch
         )
     data = _common.open_dataset(
@@ -240,9 +240,9 @@ def command(
     )
     if recipe_name in ("default", "auto") and not asked and start is None:
         plan = _recipes.suited(plan, dataset, data.kind)
-    training = _common.engine("training", backend)
+    training = _common.computing("training", backend)
     if deterministic:
-        _common.engine("devices", backend).deterministic()
+        _common.computing("devices", backend).deterministic()
     sizes = ", ".join(f"{count} {split}" for split, count in data.size_of.items())
     click.echo(f"{data.name}: {sizes}. {data.note}", err=True)
     if on.replicas > 1:
@@ -253,7 +253,7 @@ def command(
         whole = end - time.monotonic()
         seen = data
         if folds:
-            seen = _common.engine("folding", backend).fold_of(data, 1, folds)
+            seen = _common.computing("folding", backend).fold_of(data, 1, folds)
         kept = _automatic.fixed(options, settings)
         if on.replicas > 1:  # which share it equally, as was checked
             kept.add("batch")

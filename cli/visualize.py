@@ -121,7 +121,7 @@ def command(
     )
     if recipe_name == "default" and not asked:
         plan = _recipes.suited(plan, dataset, data.kind)
-    visualizing = _common.engine("visualizing", backend)
+    visualizing = _common.computing("visualizing", backend)
     click.echo(
         f"{data.name}, {data.size_of.get(split, 0)} {split}. {data.note}", err=True
     )

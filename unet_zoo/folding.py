@@ -164,7 +164,7 @@ def cross_validate(
         values = [str(each["images"]), *(f"{each[name]:.6f}" for name in names)]
         lines.append(",".join([str(number), *values]))
     _write(folder / "folds.csv", "\n".join(lines) + "\n")
-    return Result(segmenter.load(folder), tuple(scores))
+    return Result(segmenter.load(folder, engine="keras"), tuple(scores))
 
 
 def everything(dataset: Dataset) -> Lazy:

@@ -141,7 +141,7 @@ class Judge:
     def finish(self, tune: bool) -> None:
         """Tune the decoder of the best weights, draw the curve and their outlines."""
         plots.write_curve(self.folder / "curve.png", self.history, self.metric)
-        best = segmenter.load(self.folder / "weights.h5")
+        best = segmenter.load(self.folder / "weights.h5", engine="keras")
         if best.facts["recipe"] != self.facts["recipe"]:  # it was extended since
             best.facts["recipe"] = self.facts["recipe"]
             best.save(self.folder / "weights.h5")

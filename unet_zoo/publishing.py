@@ -68,7 +68,7 @@ def publish(
         message = "`measured` is empty: an entry without figures is not published."
         raise InputError(message)
     source = Path(run) / "weights.h5" if Path(run).is_dir() else Path(run)
-    model = segmenter.load(source)
+    model = segmenter.load(source, engine="keras")
     own = {name: asdict(score) for name, score in measured[0].scores.items()}
     model.facts |= {
         "name": folder.name,

@@ -125,7 +125,9 @@ def reproduce(
     made = training.train(plan, dataset, output, progress=progress, start=start)
     old = {
         key: np.array(each.numpy())
-        for key, each in weights.variables(segmenter.load(path).network).items()
+        for key, each in weights.variables(
+            segmenter.load(path, engine="keras").network
+        ).items()
     }
     new = {
         key: np.array(each.numpy())

@@ -8,14 +8,14 @@ import math
 import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import keras
 import numpy as np
 
 from unet_zoo import (
     catalog,
     devices,
+    engines,
     evaluation,
     images,
     metrics,
@@ -26,6 +26,9 @@ from unet_zoo import (
     weights,
 )
 from unet_zoo.errors import InputError, unknown
+
+if TYPE_CHECKING:
+    import keras
 
 TTA = turning.TTA
 # What else `segment` may be told, for the target to decode by.
@@ -40,9 +43,11 @@ class Segmenter:
     Made by `load` and by `train`.
 
     Args:
-        network: a `keras.Model` that maps (batch, Y, X, C) to logits.
+        network: a `keras.Model` that maps (batch, Y, X, C) to logits, or a function
+            that makes it when it is asked for.
         facts: plain values that say how to use the network and where it comes from;
             they are what a weights file holds (see `describe`).
+        engine: what runs the network; None: Keras.
 
     Attributes:
         network: the `keras.Model`, also as `model`.
@@ -58,13 +63,32 @@ class Segmenter:
         (30, 41)
     """
 
-    def __init__(self, network: keras.Model, facts: Mapping[str, Any]) -> None:
-        devices.fuse(network)
-        self.network = network
-        if devices.compile_xla() is False:
-            network.jit_compile = False
+    def __init__(
+        self,
+        network: keras.Model | Callable[[], keras.Model],
+        facts: Mapping[str, Any],
+        *,
+        engine: engines.Engine | None = None,
+    ) -> None:
+        self._given = network
+        self._engine = engine
+        if engine is None:
+            self._given = self.network
         self.facts = dict(facts)
         self.target = targets.get(facts["target"], **facts["target_arguments"])
+
+    @functools.cached_property
+    def network(self) -> keras.Model:
+        """Return the `keras.Model`; with another engine it is made now."""
+        import keras
+
+        network = self._given
+        if not isinstance(network, keras.Model):
+            network = network()
+        devices.fuse(network)
+        if devices.compile_xla() is False:
+            network.jit_compile = False
+        return network
 
     @property
     def model(self) -> keras.Model:
@@ -162,7 +186,7 @@ class Segmenter:
                 turned,
                 tile=tile,
                 margin=self._margin,
-                step=self._step,
+                step=self.step,
                 padding=self._padding,
                 progress=progress,
             )
@@ -186,12 +210,14 @@ class Segmenter:
         residual blocks and a bridge add convolutions at the lowest resolution. Where
         attention or pooling sees the whole image, tiles are an approximation.
         """
-        margin = tiling.valid_unet(math.ceil(math.log2(self._step))).margin
+        margin = tiling.valid_unet(math.ceil(math.log2(self.step))).margin
         return margin if self._padding == "valid" else 2 * margin
 
     @functools.cached_property
-    def _step(self) -> int:
+    def step(self) -> int:
         """Return how many pixels the deepest level groups to one."""
+        if self._engine is not None:
+            return self._engine.step
         arguments = self.facts["model_arguments"]
         if self._padding == "valid":
             return 2 ** int(arguments.get("depth", 4))
@@ -199,6 +225,10 @@ class Segmenter:
         return registry.step(self.facts["model"], channels=channels, **arguments)
 
     def _run(self, batch: np.ndarray) -> np.ndarray:
+        if self._engine is not None:
+            return self._engine(batch)
+        import keras
+
         found = self.network.predict_on_batch(batch)
         # Of several outputs the first is the result; others supervised the training.
         found = found[0] if isinstance(found, list | tuple) else found
@@ -308,6 +338,8 @@ def describe(
 
 def versions() -> dict[str, str]:
     """Return the versions of the packages that decide what a training gives."""
+    import keras
+
     backend = keras.backend.backend()
     packages = ("unet-zoo", "keras", "numpy", "scipy", "scikit-image", backend)
     return {"backend": backend} | {
@@ -320,6 +352,9 @@ def load(
     *,
     base_url: str | None = None,
     offline: bool = False,
+    engine: str | None = None,
+    precision: str = "float32",
+    said: Callable[[str], None] | None = None,
 ) -> Segmenter:
     """Return the segmenter of a zoo entry, of a weights file or of an ensemble.
 
@@ -329,32 +364,51 @@ def load(
         base_url: where to fetch an entry that is not shipped with the package; by
             default the environment variable UNET_ZOO_URL.
         offline: never touch the network.
+        engine: what runs the network: "keras", "openvino", "onnx", or "auto", which
+            is OpenVINO where it is installed and there is no GPU, else Keras. None:
+            the environment variable UNET_ZOO_ENGINE, else "auto".
+        precision: what it computes in: "float32", or "bfloat16", which is faster on
+            processors that have it.
+        said: called with a line where something takes long.
 
     Raises:
         InputError: for an unknown name (near matches named), a missing or damaged
-            file, or weights that do not fit their model.
+            file, weights that do not fit their model, or an engine that is not there.
 
     Example:
         >>> load("unet-blubs")
         Traceback (most recent call last):
         unet_zoo.errors.InputError: Unknown weights 'unet-blubs'. Did you mean ...
     """
+    engine = engines.choose(engine)
+    engines.check_precision(engine, precision)
     path = weights.find(name_or_path, base_url=base_url, offline=offline)
-    loaded = [_load(member) for member in weights.members(path)]
+    loaded = [_load(each, engine, precision, said) for each in weights.members(path)]
     if path.suffix == ".toml":
         return Ensemble(loaded, weights.read_facts(path))
     return loaded[0]
 
 
-def _load(path: Path) -> Segmenter:
+def _load(
+    path: Path, engine: str, precision: str, said: Callable[[str], None] | None
+) -> Segmenter:
     facts = weights.read_facts(path)
-    target = targets.get(facts["target"], **facts["target_arguments"])
-    with devices.without_values():
-        network = registry.build(
-            facts["model"],
-            input_shape=(None, None, facts["channels"]),
-            classes=target.channels,
-            **facts["model_arguments"],
-        )
-    weights.assign(network, path)
-    return Segmenter(network, facts)
+
+    def build() -> keras.Model:
+        target = targets.get(facts["target"], **facts["target_arguments"])
+        half = "mixed_bfloat16" if precision == "bfloat16" else precision
+        with devices.without_values(), devices.precision(half):
+            network = registry.build(
+                facts["model"],
+                input_shape=(None, None, facts["channels"]),
+                classes=target.channels,
+                **facts["model_arguments"],
+            )
+        weights.assign(network, path)
+        return network
+
+    if engine == "keras":
+        return Segmenter(build(), facts)
+    cache = weights.cache_folder()
+    opened = engines.open_engine(engine, path, cache, precision=precision, said=said)
+    return Segmenter(build, facts, engine=opened)

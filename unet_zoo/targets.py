@@ -11,13 +11,16 @@ import abc
 import inspect
 import types
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import scipy.ndimage
 
-from unet_zoo import losses, watershed, weight_maps
+from unet_zoo import watershed, weight_maps
 from unet_zoo.errors import InputError, unknown
+
+if TYPE_CHECKING:
+    from unet_zoo import losses  # which needs keras; to segment does not
 
 Tensor = Any
 _THRESHOLDS: Mapping[str, Sequence[float]] = types.MappingProxyType(
@@ -48,15 +51,15 @@ class Target(abc.ABC):
 
     @abc.abstractmethod
     def loss(
-        self, truth: Tensor, logits: Tensor, loss: losses.Loss = losses.CROSS_ENTROPY
+        self, truth: Tensor, logits: Tensor, loss: losses.Loss | None = None
     ) -> Tensor:
         """Return float (batch,): how far logits are from the encoded truth.
 
         Args:
             truth: float (batch, Y, X, K), what `encode` gave.
             logits: float (batch, Y, X, channels).
-            loss: how it is measured. Every loss suits every target: what is a class or
-                a mask is compared by it.
+            loss: how it is measured; None: the cross-entropy. Every loss suits every
+                target: what is a class or a mask is compared by it.
         """
 
     @abc.abstractmethod
@@ -123,9 +126,11 @@ class Semantic(Target):
         return np.stack([classes, labels >= 0], axis=-1).astype("float32")
 
     def loss(
-        self, truth: Tensor, logits: Tensor, loss: losses.Loss = losses.CROSS_ENTROPY
+        self, truth: Tensor, logits: Tensor, loss: losses.Loss | None = None
     ) -> Tensor:
-        return loss.of_classes(truth[..., 0], logits, truth[..., 1])
+        return (loss or _cross_entropy()).of_classes(
+            truth[..., 0], logits, truth[..., 1]
+        )
 
     def activate(self, logits: np.ndarray) -> np.ndarray:
         return softmax(logits)
@@ -179,9 +184,11 @@ class Border(Target):
         return np.stack([apart > 0, weights], axis=-1).astype("float32")
 
     def loss(
-        self, truth: Tensor, logits: Tensor, loss: losses.Loss = losses.CROSS_ENTROPY
+        self, truth: Tensor, logits: Tensor, loss: losses.Loss | None = None
     ) -> Tensor:
-        return loss.of_classes(truth[..., 0], logits, truth[..., 1])
+        return (loss or _cross_entropy()).of_classes(
+            truth[..., 0], logits, truth[..., 1]
+        )
 
     def activate(self, logits: np.ndarray) -> np.ndarray:
         return softmax(logits)
@@ -264,10 +271,11 @@ class Distance(Target):
         return np.stack(maps, axis=-1).astype("float32")
 
     def loss(
-        self, truth: Tensor, logits: Tensor, loss: losses.Loss = losses.CROSS_ENTROPY
+        self, truth: Tensor, logits: Tensor, loss: losses.Loss | None = None
     ) -> Tensor:
         # The distance is no mask: there the cross-entropy is a regression.
-        kinds = (loss, losses.CROSS_ENTROPY, loss)
+        loss = loss or _cross_entropy()
+        kinds = (loss, _cross_entropy(), loss)
         return sum(
             kind.of_mask(truth[..., k], logits[..., k], truth[..., 3])
             for k, kind in enumerate(kinds)
@@ -287,6 +295,12 @@ class Distance(Target):
             height, prediction[..., 2], foreground, lowest=self.seed, dip=self.dip
         )
         return clean(labels, **options)
+
+
+def _cross_entropy() -> losses.Loss:
+    from unet_zoo import losses
+
+    return losses.CROSS_ENTROPY
 
 
 def _fraction(name: str, value: float) -> float:

@@ -345,7 +345,7 @@ def train(
     if interrupted:
         raise interrupted
     keeper.finish()
-    return segmenter.load(folder / "weights.h5")
+    return segmenter.load(folder / "weights.h5", engine="keras")
 
 
 def _next_stop(recipe: Recipe, step: int) -> int:

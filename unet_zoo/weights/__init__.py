@@ -10,12 +10,13 @@ from __future__ import annotations
 
 from unet_zoo.weights._ensemble import members, read_facts, write_ensemble
 from unet_zoo.weights._entries import Entry, entry, index, names, write_entry
-from unet_zoo.weights._fetch import find, locate
+from unet_zoo.weights._fetch import cache_folder, find, locate
 from unet_zoo.weights._file import assign, sha256, variables, write
 
 __all__ = [
     "Entry",
     "assign",
+    "cache_folder",
     "entry",
     "find",
     "index",

@@ -54,7 +54,7 @@ def locate(
     """
     base_url = base_url or os.environ.get("UNET_ZOO_URL") or None
     offline = offline or os.environ.get("UNET_ZOO_OFFLINE", "") not in ("", "0")
-    folder = _cache_folder(cache)
+    folder = cache_folder(cache)
     row: _entries.Listing
     urls: list[str]
     if name in _entries.names():
@@ -351,7 +351,8 @@ def _joined(base_url: str, file: str) -> str:
     return f"{base_url.rstrip('/')}/{file}"
 
 
-def _cache_folder(cache: str | os.PathLike[str] | None) -> Path:
+def cache_folder(cache: str | os.PathLike[str] | None = None) -> Path:
+    """Return where what is fetched or converted is kept (see `locate`)."""
     given = cache or os.environ.get("UNET_ZOO_CACHE")
     if given:
         return Path(given).expanduser()

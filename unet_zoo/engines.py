@@ -1,0 +1,245 @@
+"""What runs a trained network: Keras, or an inference engine that needs no framework.
+
+An engine other than Keras reads a network converted once, by a process of its own with
+TensorFlow, and kept in the cache (`UNET_ZOO_CACHE`). From then on nothing of Keras or
+TensorFlow is imported: a command starts within a second, and runs faster.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from unet_zoo import files
+from unet_zoo.errors import InputError, unknown
+
+if TYPE_CHECKING:
+    import numpy as np
+
+ENGINES = ("auto", "keras", "openvino", "onnx")
+PRECISIONS = ("float32", "bfloat16")
+_PACKAGES = {"openvino": ("openvino",), "onnx": ("onnxruntime", "tf2onnx")}
+_FILES = {"openvino": "model.xml", "onnx": "model.onnx"}
+_FORMAT = 1  # of what lies in the cache
+
+
+class Engine(Protocol):
+    """A network that is run: float32 (1, Y, X, C) to float32 (1, Y, X, K) logits.
+
+    Attributes:
+        step: the multiple that the heights and widths of its images must be of.
+    """
+
+    step: int
+
+    def __call__(self, batch: np.ndarray) -> np.ndarray: ...
+
+
+def choose(name: str | None = None) -> str:
+    """Return "keras", "openvino" or "onnx".
+
+    Args:
+        name: one of these is taken as it is, if its packages are there. "auto", or
+            None where the environment variable UNET_ZOO_ENGINE says nothing else:
+            "openvino" where it is installed and there is no GPU, else "keras".
+
+    Raises:
+        InputError: for an unknown engine, or one whose package is missing.
+
+    >>> choose("keras")
+    'keras'
+    """
+    name = name or os.environ.get("UNET_ZOO_ENGINE") or "auto"
+    if name not in ENGINES:
+        raise unknown(kind="engine", word=name, options=ENGINES)
+    if name == "auto":
+        return "openvino" if _is_there("openvino") and not _gpu() else "keras"
+    for package in _PACKAGES.get(name, ()):
+        if not _is_there(package):
+            message = (
+                f"The engine {name!r} needs the package {package!r}. Install it with: "
+                f"pip install 'unet-zoo[{name}]'"
+            )
+            raise InputError(message)
+    return name
+
+
+def check_precision(engine: str, precision: str) -> None:
+    """Refuse a precision that is unknown or that the engine does not have.
+
+    >>> check_precision("openvino", "bfloat16")
+    """
+    if precision not in PRECISIONS:
+        raise unknown(kind="precision", word=precision, options=PRECISIONS)
+    if engine == "onnx" and precision != "float32":
+        message = (
+            "The engine 'onnx' computes in float32. Received: "
+            f"precision={precision!r}. Take the engine 'openvino' or 'keras'."
+        )
+        raise InputError(message)
+
+
+def open_engine(
+    name: str,
+    weights: str | os.PathLike[str],
+    cache: str | os.PathLike[str],
+    *,
+    precision: str = "float32",
+    said: Callable[[str], None] | None = None,
+) -> Engine:
+    """Return the engine `name` with the network of a weights file.
+
+    Args:
+        name: "openvino" or "onnx".
+        weights: the file. What is converted from it is kept by its SHA-256.
+        cache: folder for converted networks, within `engines/`.
+        precision: "float32", or "bfloat16" where the processor has it: faster, with
+            logits that differ in their third digit.
+        said: called with a line where something takes long.
+
+    Raises:
+        InputError: when the network cannot be converted.
+    """
+    check_precision(name, precision)
+    folder = _converted(name, Path(weights), Path(cache), said)
+    facts = json.loads((folder / "facts.json").read_text())
+    kind: Any = {"openvino": OpenVINO, "onnx": ONNX}[name]
+    engine: Engine = kind(folder / _FILES[name], facts["step"], precision)
+    return engine
+
+
+class OpenVINO:
+    """OpenVINO on the processor. Threads may share it, each with its own request."""
+
+    def __init__(self, path: Path, step: int, precision: str = "float32") -> None:
+        import openvino
+
+        self.step = step
+        options = {
+            "PERFORMANCE_HINT": "LATENCY",
+            "INFERENCE_PRECISION_HINT": {"float32": "f32", "bfloat16": "bf16"}[
+                precision
+            ],
+        }
+        if os.access(path.parent, os.W_OK):
+            # What is compiled is kept as well: that takes longer than to segment.
+            options["CACHE_DIR"] = str(path.parent / "compiled")
+        self._compiled = openvino.Core().compile_model(str(path), "CPU", options)
+        self._local = threading.local()
+
+    def __call__(self, batch: np.ndarray) -> np.ndarray:
+        import numpy as np
+
+        if not hasattr(self._local, "request"):
+            self._local.request = self._compiled.create_infer_request()
+        batch = np.ascontiguousarray(batch, np.float32)
+        # A copy: the request writes its next result over this one.
+        return np.array(self._local.request.infer([batch], share_inputs=True)[0])
+
+
+class ONNX:
+    """ONNX Runtime on the processor. Threads may share it."""
+
+    def __init__(self, path: Path, step: int, precision: str = "float32") -> None:
+        import onnxruntime
+
+        self.step = step
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = len(os.sched_getaffinity(0))
+        self._session = onnxruntime.InferenceSession(
+            str(path), options, providers=["CPUExecutionProvider"]
+        )
+        self._input = self._session.get_inputs()[0].name
+
+    def __call__(self, batch: np.ndarray) -> np.ndarray:
+        import numpy as np
+
+        batch = np.ascontiguousarray(batch, np.float32)
+        found: np.ndarray = self._session.run(None, {self._input: batch})[0]
+        return found
+
+
+def _converted(
+    name: str, weights: Path, cache: Path, said: Callable[[str], None] | None
+) -> Path:
+    """Return the folder of a network as an engine reads it; convert it if need be."""
+    with weights.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    folder = cache / "engines" / f"{digest[:32]}-{name}-{_FORMAT}"
+    if _is_whole(folder):
+        return folder
+    if said is not None:
+        said(f"Converting {weights.name} for {name}, once ...")
+    _discard(folder)
+    try:
+        with files.whole_folder(folder) as part:
+            _convert(name, weights, part)
+            sums = {path.name: _sha256(path) for path in sorted(part.iterdir())}
+            (part / "sums.json").write_text(json.dumps(sums))
+    except InputError:
+        # Another process may have been faster.
+        if not _is_whole(folder):
+            raise
+    return folder
+
+
+def _convert(name: str, weights: Path, folder: Path) -> None:
+    """Convert by a process with TensorFlow, whatever this one has imported."""
+    words = [sys.executable, "-m", "unet_zoo.converting", name, str(weights)]
+    quiet = {"KERAS_BACKEND": "tensorflow", "TF_CPP_MIN_LOG_LEVEL": "3"}
+    ended = subprocess.run(
+        [*words, str(folder / _FILES[name])],
+        env={**os.environ, **quiet},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+    )
+    if ended.returncode:
+        last = (ended.stderr.strip().splitlines() or ["no reason given"])[-1]
+        message = (
+            f"{weights} cannot be converted for the engine {name!r}: "
+            f"{last.rstrip('.')}. Take the engine 'keras'."
+        )
+        raise InputError(message)
+
+
+def _is_whole(folder: Path) -> bool:
+    """Return whether the folder holds what was once written, byte for byte."""
+    try:
+        sums: Mapping[str, str] = json.loads((folder / "sums.json").read_text())
+        return all(_sha256(folder / name) == digest for name, digest in sums.items())
+    except (OSError, ValueError):
+        return False
+
+
+def _discard(folder: Path) -> None:
+    """Remove a damaged conversion."""
+    import shutil
+
+    if folder.is_dir():
+        shutil.rmtree(folder)
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+@functools.cache
+def _is_there(package: str) -> bool:
+    return importlib.util.find_spec(package) is not None
+
+
+def _gpu() -> bool:
+    """Return whether this machine has a GPU that a backend of Keras might use."""
+    hidden = os.environ.get("CUDA_VISIBLE_DEVICES")
+    return hidden not in ("", "-1") and Path("/dev/nvidiactl").exists()
