@@ -296,9 +296,7 @@ def load(
     else:
         from unet_zoo import segmenter as module
     said = functools.partial(click.echo, err=True)
-    loaded: Segmenter = module.load(
-        path, engine=chosen, precision=precision, said=said
-    )
+    loaded: Segmenter = module.load(path, engine=chosen, precision=precision, said=said)
     return loaded
 
 

@@ -17,3 +17,12 @@ def shared_data() -> Path:
     if not (folder / "DIC-C2DH-HeLa.zip").exists():
         pytest.skip(f"no real data at {folder}; set UNET_ZOO_DATA to its folder")
     return folder
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _engine() -> None:
+    """Let Keras run what tests load, but for those of the other engines.
+
+    These convert each network first, which takes seconds.
+    """
+    os.environ.setdefault("UNET_ZOO_ENGINE", "keras")

@@ -1,0 +1,194 @@
+"""Engines give what Keras gives, with nothing of Keras or TensorFlow imported."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+from unet_zoo import cli, engines, registry, segmenter
+from unet_zoo.errors import InputError
+
+ARGUMENTS = {"filters": 4, "depth": 2, "padding": "same", "normalization": "batch"}
+# Segments as a user's program does, and says what it had to import for it.
+PROGRAM = """
+import sys
+import numpy as np
+import unet_zoo
+image = np.load(sys.argv[2])
+found = unet_zoo.load(sys.argv[1], engine=sys.argv[3])
+np.save(sys.argv[4], found.predict(image))
+print(*({"keras", "tensorflow", "torch", "jax"} & set(sys.modules)))
+"""
+
+
+def picture(height: int, width: int) -> np.ndarray:
+    generator = np.random.default_rng(height)
+    return generator.integers(0, 255, (height, width)).astype("uint8")
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory) -> Path:
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory) -> Path:
+    """Return a file of a small network, normalised and not trained."""
+    network = registry.build("unet", classes=3, **ARGUMENTS)
+    generator = np.random.default_rng(0)
+    network.set_weights(
+        [
+            np.abs(value + generator.normal(0, 0.1, value.shape))
+            if "variance" in variable.path
+            else value + generator.normal(0, 0.1, value.shape)
+            for value, variable in zip(
+                network.get_weights(), network.weights, strict=True
+            )
+        ]
+    )
+    made = segmenter.Segmenter(
+        network, segmenter.describe("unet", ARGUMENTS, channels=1, tta=4)
+    )
+    path = tmp_path_factory.mktemp("weights") / "weights.h5"
+    made.save(path)
+    return path
+
+
+@pytest.fixture(autouse=True)
+def _own_cache(cache, monkeypatch):
+    monkeypatch.setenv("UNET_ZOO_CACHE", str(cache))
+
+
+# === Choosing ===
+
+
+def test_openvino_is_taken_where_it_is_and_no_gpu(monkeypatch):
+    monkeypatch.delenv("UNET_ZOO_ENGINE", raising=False)
+    there = {"openvino"}
+    monkeypatch.setattr(engines, "_is_there", lambda package: package in there)
+    monkeypatch.setattr(engines, "_gpu", lambda: False)
+    assert engines.choose() == engines.choose("auto") == "openvino"
+    monkeypatch.setattr(engines, "_gpu", lambda: True)
+    assert engines.choose() == "keras"
+    assert engines.choose("openvino") == "openvino"
+    monkeypatch.setattr(engines, "_gpu", lambda: False)
+    there.clear()
+    assert engines.choose() == "keras"
+    monkeypatch.setenv("UNET_ZOO_ENGINE", "openvino")
+    with pytest.raises(InputError, match=r"pip install 'unet-zoo\[openvino\]'"):
+        engines.choose()
+    assert engines.choose("keras") == "keras"
+
+
+def test_what_is_not_there_is_refused(weights):
+    with pytest.raises(InputError, match="Did you mean 'openvino'"):
+        segmenter.load(weights, engine="openvin")
+    with pytest.raises(InputError, match="Did you mean 'bfloat16'"):
+        segmenter.load(weights, engine="keras", precision="bfloat")
+    with pytest.raises(InputError, match="'onnx' computes in float32"):
+        engines.check_precision("onnx", "bfloat16")
+
+
+# === Running ===
+
+
+@pytest.mark.parametrize("engine", ["openvino", "onnx"])
+def test_an_engine_gives_what_keras_gives_without_it(engine, weights, cache, tmp_path):
+    if engine == "onnx":
+        pytest.importorskip("onnxruntime", reason="the extra onnx is not installed")
+        pytest.importorskip("tf2onnx", reason="the extra onnx is not installed")
+    image = picture(61, 43)
+    np.save(tmp_path / "image.npy", image)
+    said: list[str] = []
+    segmenter.load(weights, engine=engine, said=said.append)
+    assert said == [f"Converting weights.h5 for {engine}, once ..."]
+    words = [str(weights), str(tmp_path / "image.npy"), engine, str(tmp_path / "p.npy")]
+    ended = subprocess.run(
+        [sys.executable, "-c", PROGRAM, *words],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert ended.stdout.strip() == ""
+    expected = segmenter.load(weights, engine="keras")
+    assert expected.predict(image).std() > 0.01
+    found = np.load(tmp_path / "p.npy")
+    np.testing.assert_allclose(found, expected.predict(image), atol=1e-5)
+    # In tiles, and asked for its network, it is the same segmenter.
+    again = segmenter.load(weights, engine=engine, said=said.append)
+    assert len(said) == 1
+    np.testing.assert_allclose(
+        again.predict(image, tile=32), expected.predict(image, tile=32), atol=1e-5
+    )
+    np.testing.assert_array_equal(again.segment(image), expected.segment(image))
+    assert again.step == expected.step == 4
+    for ours, theirs in zip(
+        again.network.get_weights(), expected.network.get_weights(), strict=True
+    ):
+        np.testing.assert_array_equal(ours, theirs)
+
+
+def test_threads_share_an_engine(weights):
+    found = segmenter.load(weights, engine="openvino")
+    images = [picture(size, 40) for size in range(32, 72, 4)]
+    with ThreadPoolExecutor(4) as pool:
+        together = list(pool.map(found.predict, images))
+    for image, prediction in zip(images, together, strict=True):
+        np.testing.assert_array_equal(prediction, found.predict(image))
+
+
+@pytest.mark.parametrize("engine", ["openvino", "keras"])
+def test_bfloat16_is_near(weights, engine):
+    image = picture(48, 48)
+    exact = segmenter.load(weights, engine="keras").predict(image)
+    half = segmenter.load(weights, engine=engine, precision="bfloat16").predict(image)
+    assert half.dtype == exact.dtype
+    assert abs(half - exact).max() < 0.05
+
+
+def test_a_damaged_conversion_is_made_anew(weights, cache):
+    said: list[str] = []
+    segmenter.load(weights, engine="openvino", said=said.append)
+    (model,) = cache.glob("engines/*-openvino-*/model.bin")
+    content = bytearray(model.read_bytes())
+    content[len(content) // 2] ^= 1
+    model.write_bytes(content)
+    said.clear()
+    segmenter.load(weights, engine="openvino", said=said.append)
+    assert said
+    sums = json.loads((model.parent / "sums.json").read_text())
+    assert sums["model.bin"] == engines._sha256(model)
+
+
+def test_what_cannot_be_converted_says_why(tmp_path, cache, weights):
+    broken = tmp_path / "weights.h5"
+    broken.write_bytes(weights.read_bytes()[:-100])
+    before = set(cache.rglob("*"))
+    with pytest.raises(InputError, match=r"cannot be converted.*Take the engine"):
+        engines.open_engine("openvino", broken, cache)
+    assert set(cache.rglob("*")) == before
+
+
+# === The command line ===
+
+
+def test_the_command_segments_by_an_engine(weights, tmp_path):
+    from PIL import Image
+
+    Image.fromarray(picture(40, 40)).save(tmp_path / "a.png")
+    words = ["segment", str(tmp_path / "a.png"), "--model", str(weights), "--engine"]
+    out = ["--output", str(tmp_path / "out")]
+    run = CliRunner().invoke(cli.main, [*words, "openvino", *out])
+    assert run.exit_code == 0, run.output
+    assert (tmp_path / "out" / "a_masks.tif").exists()
+    backend = ["--backend", "tensorflow", "--overwrite"]
+    run = CliRunner().invoke(cli.main, [*words, "openvino", *out, *backend])
+    assert run.exit_code == 2
+    assert "--backend is what Keras computes with" in run.output
