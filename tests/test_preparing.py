@@ -10,9 +10,8 @@ import numpy as np
 import pytest
 import tifffile
 
-from unet_zoo import catalog, images, preparing
+from unet_zoo import catalog, coco, images, preparing
 from unet_zoo.errors import InputError
-from unet_zoo.preparing import coco
 
 SHAPE = (23, 31)  # odd and different: a swapped axis shows
 

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from unet_zoo.catalog import open_dataset
     from unet_zoo.errors import InputError
     from unet_zoo.evaluation import evaluate
+    from unet_zoo.outputs import Result
     from unet_zoo.policies import Augmentation
     from unet_zoo.recipe import Recipe
     from unet_zoo.registry import names as list_models
@@ -32,6 +33,7 @@ __all__ = [
     "Augmenter",
     "InputError",
     "Recipe",
+    "Result",
     "Segmenter",
     "__version__",
     "evaluate",
@@ -47,6 +49,7 @@ _HOMES = {
     "Augmenter": ("augment", "Augmenter"),
     "InputError": ("errors", "InputError"),
     "Recipe": ("recipe", "Recipe"),
+    "Result": ("outputs.result", "Result"),
     "Segmenter": ("segmenter", "Segmenter"),
     "evaluate": ("evaluation", "evaluate"),
     "list_models": ("registry", "names"),

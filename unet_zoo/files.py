@@ -107,3 +107,34 @@ def whole_folder(folder: Path) -> Iterator[Path]:
             with contextlib.suppress(OSError):
                 parent.rmdir()
         raise
+
+
+@contextlib.contextmanager
+def replacing_folder(folder: str | os.PathLike[str]) -> Iterator[Path]:
+    """Yield a folder beside `folder` to write into; on success it takes its place.
+
+    What was there goes away only once the new one is whole, and stays if the body
+    raises.
+
+    >>> import tempfile
+    >>> target = Path(tempfile.mkdtemp()) / "a.zarr"
+    >>> for text in ("old", "new"):
+    ...     with replacing_folder(target) as part:
+    ...         _ = (part / f"{text}.txt").write_text(text)
+    >>> [file.name for file in target.iterdir()]
+    ['new.txt']
+    """
+    folder = Path(folder)
+    part = folder.with_name(f".{folder.name}.{secrets.token_hex(4)}.part")
+    old = folder.with_name(f".{folder.name}.{secrets.token_hex(4)}.part")
+    try:
+        part.mkdir(parents=True)
+        yield part
+        if folder.exists():
+            folder.rename(old)
+        part.rename(folder)
+    finally:
+        if old.exists() and not folder.exists():
+            old.rename(folder)
+        for each in (part, old):
+            shutil.rmtree(each, ignore_errors=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from unet_zoo.images.reading import MASK_SUFFIXES, SUFFIXES, find, read, read_one
 from unet_zoo.images.values import normalize, rescale, rescale_labels, to_uint8
-from unet_zoo.images.writing import replacing, write_labels, write_png
+from unet_zoo.images.writing import replacing, write_labels, write_png, write_tiff
 
 __all__ = [
     "MASK_SUFFIXES",
@@ -19,4 +19,5 @@ __all__ = [
     "to_uint8",
     "write_labels",
     "write_png",
+    "write_tiff",
 ]

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import tifffile
@@ -14,11 +15,17 @@ from unet_zoo import files
 from unet_zoo.errors import InputError
 
 
-def write_labels(path: str | os.PathLike[str], labels: np.ndarray) -> None:
+def write_labels(
+    path: str | os.PathLike[str],
+    labels: np.ndarray,
+    *,
+    pixel_size: tuple[float, float] | None = None,
+) -> None:
     """Write labels (Y, X) or (T, Y, X) as a TIFF, zlib-compressed.
 
-    Stored as uint16, or as uint32 when ids exceed 65535. Whoever looks at `path`
-    sees the old file or the whole new one.
+    Stored as uint16, or as uint32 when ids exceed 65535. With a pixel size, (y, x) in
+    micrometres, it is an OME-TIFF that says so. Whoever looks at `path` sees the old
+    file or the whole new one.
 
     >>> import tempfile
     >>> path = Path(tempfile.mkdtemp()) / "labels.tif"
@@ -44,13 +51,53 @@ def write_labels(path: str | os.PathLike[str], labels: np.ndarray) -> None:
         )
         raise InputError(message)
     dtype = np.uint16 if labels.max() <= np.iinfo(np.uint16).max else np.uint32
+    write_tiff(path, labels.astype(dtype), "TYX"[-labels.ndim :], pixel_size)
+
+
+def write_tiff(
+    path: str | os.PathLike[str],
+    pixels: np.ndarray,
+    axes: str,
+    pixel_size: tuple[float, float] | None = None,
+    *,
+    ome: bool = False,
+    channels: Sequence[str] = (),
+) -> None:
+    """Write planes as a TIFF, zlib-compressed, the whole file or nothing.
+
+    Args:
+        path: where to.
+        pixels: any numbers.
+        axes: one letter for each axis of `pixels`, such as "TCYX".
+        pixel_size: (y, x) in micrometres; with it, the file is an OME-TIFF.
+        ome: write an OME-TIFF in any case.
+        channels: their names, for an OME-TIFF.
+
+    >>> import tempfile
+    >>> path = Path(tempfile.mkdtemp()) / "a.tif"
+    >>> write_tiff(path, np.zeros((4, 5), "float32"), "YX", (0.5, 0.5))
+    >>> "PhysicalSizeX" in tifffile.TiffFile(path).ome_metadata
+    True
+    """
+    metadata: dict[str, Any] = {"axes": axes}
+    more: dict[str, Any] = {}
+    if pixel_size is not None:
+        height, width = pixel_size
+        metadata |= {"PhysicalSizeX": width, "PhysicalSizeXUnit": "µm"}
+        metadata |= {"PhysicalSizeY": height, "PhysicalSizeYUnit": "µm"}
+        # For readers that look at TIFF's own tags.
+        more = {"resolution": (1e4 / width, 1e4 / height), "resolutionunit": 3}
+    if channels:
+        metadata["Channel"] = {"Name": list(channels)}
     with replacing(path) as part:
         tifffile.imwrite(
             part,
-            labels.astype(dtype),
+            pixels,
             photometric="minisblack",
             compression="zlib",
-            metadata={"axes": "TYX"[-labels.ndim :]},
+            ome=ome or pixel_size is not None,
+            metadata=metadata,
+            **more,
         )
 
 

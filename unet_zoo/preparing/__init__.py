@@ -12,9 +12,9 @@ from pathlib import Path
 
 import numpy as np
 
-from unet_zoo import catalog, files, images
+from unet_zoo import catalog, coco, files, images
 from unet_zoo.errors import InputError, unknown
-from unet_zoo.preparing import coco, planes, readme
+from unet_zoo.preparing import planes, readme
 
 __all__ = ["FORMATS", "file_names", "prepare"]
 

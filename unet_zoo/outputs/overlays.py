@@ -1,17 +1,13 @@
-"""What people get beside the labels: overlays to look at, tables to calculate with."""
+"""Outlines over images, to look at."""
 
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from unet_zoo import images
 from unet_zoo.errors import InputError
-
-if TYPE_CHECKING:
-    import pandas
 
 # Bright on grey and far from one another; no blue, which is dark to the eye.
 COLOURS = np.array(
@@ -52,7 +48,7 @@ def overlay(image: np.ndarray, labels: np.ndarray, *, fill: float = 0.0) -> np.n
     >>> int((drawn.max(axis=-1) > 0).sum())  # the rim of 5x5 pixels
     16
     """
-    labels = _checked(labels, image)
+    labels = checked(labels, image)
     if not 0 <= fill <= 1:
         message = f"`fill` must be between 0 and 1, got {fill}"
         raise InputError(message)
@@ -73,62 +69,6 @@ def overlay(image: np.ndarray, labels: np.ndarray, *, fill: float = 0.0) -> np.n
     return drawn
 
 
-def table(labels: np.ndarray, image: np.ndarray) -> pandas.DataFrame:
-    """Return one row per object: where it is, how large and how bright.
-
-    Columns, in pixels and in the image's own values: label, area, centroid_y,
-    centroid_x, min_y, min_x, max_y, max_x (the bounding box, its maximum exclusive),
-    mean_intensity (with several channels mean_intensity_0, mean_intensity_1, ...) and
-    touches_edge (the object may continue outside the image). Labels without objects
-    give an empty table with the same columns. Rows are sorted by label.
-
-    >>> labels = np.array([[0, 0, 0, 0], [0, 7, 7, 0], [0, 0, 0, 0]])
-    >>> table(labels, labels * 10)[["label", "area", "centroid_x", "mean_intensity"]]
-       label  area  centroid_x  mean_intensity
-    0      7     2         1.5            70.0
-    """
-    import pandas
-
-    labels = _checked(labels, image)
-    image = np.asarray(image)
-    image = image[..., None] if image.ndim == 2 else image
-    y, x = np.nonzero(labels > 0)
-    ids, member, area = np.unique(labels[y, x], return_inverse=True, return_counts=True)
-    box = np.zeros((4, len(ids)), np.int64)
-    box[:2] = np.max(labels.shape)
-    for low, high, place in ((0, 2, y), (1, 3, x)):
-        np.minimum.at(box[low], member, place)
-        np.maximum.at(box[high], member, place + 1)
-    columns = {"label": ids.astype(np.int64), "area": area.astype(np.int64)}
-
-    def mean(values: np.ndarray) -> np.ndarray:
-        return np.bincount(member, values, len(ids)) / area
-
-    columns["centroid_y"], columns["centroid_x"] = mean(y), mean(x)
-    columns |= dict(zip(("min_y", "min_x", "max_y", "max_x"), box, strict=True))
-    for channel in range(image.shape[-1]):
-        name = f"mean_intensity_{channel}" if image.shape[-1] > 1 else "mean_intensity"
-        columns[name] = mean(image[y, x, channel].astype(np.float64))
-    height, width = labels.shape
-    columns["touches_edge"] = (box[:2] == 0).any(axis=0) | (
-        box[2:] == [[height], [width]]
-    ).any(axis=0)
-    return pandas.DataFrame(columns)
-
-
-def write_table(path: str | os.PathLike[str], frame: pandas.DataFrame) -> None:
-    """Write a table as CSV with a header and without row numbers.
-
-    >>> import pathlib, tempfile
-    >>> path = pathlib.Path(tempfile.mkdtemp()) / "objects.csv"
-    >>> write_table(path, table(np.array([[0, 3]]), np.array([[5, 6]])))
-    >>> path.read_text().splitlines()[1]
-    '3,1,0.0,1.0,0,1,1,2,6.0,True'
-    """
-    with images.replacing(path) as part:
-        frame.to_csv(part, index=False, lineterminator="\n")
-
-
 def write_overlay(
     path: str | os.PathLike[str],
     image: np.ndarray,
@@ -145,7 +85,8 @@ def write_overlay(
     images.write_png(path, overlay(image, labels, fill=fill))
 
 
-def _checked(labels: np.ndarray, image: np.ndarray) -> np.ndarray:
+def checked(labels: np.ndarray, image: np.ndarray) -> np.ndarray:
+    """Return labels (Y, X) as int64; refuse others, and those of another size."""
     labels = np.asarray(labels)
     if labels.ndim != 2 or labels.dtype.kind not in "bui":
         message = (

@@ -22,16 +22,21 @@ def run_lengths(labels: np.ndarray) -> dict[int, list[int]]:
     stops = np.append(starts[1:], flat.size)
     values = flat[starts]
     order = np.argsort(values, kind="stable")
-    found: dict[int, list[int]] = {}
-    edges = np.flatnonzero(np.diff(values[order])) + 1
-    for runs in np.split(order, edges):
-        value = int(values[runs[0]])
-        if value == 0:
-            continue
-        bounds = np.stack([starts[runs], stops[runs]], axis=1).ravel()
-        lengths = np.diff(bounds, prepend=0).tolist()
-        rest = flat.size - int(bounds[-1])
-        found[value] = [*lengths, rest] if rest else lengths
+    order = order[values[order] != 0]
+    values = values[order]
+    if not len(values):
+        return {}
+    first = np.flatnonzero(np.append(True, values[1:] != values[:-1]))
+    bounds = np.stack([starts[order], stops[order]], axis=1).ravel()
+    lengths = np.diff(bounds, prepend=0)
+    lengths[2 * first] = bounds[2 * first]  # each object counts from the beginning
+    ends = np.append(first[1:], len(values)) - 1
+    rests = (flat.size - bounds[2 * ends + 1]).tolist()
+    every, found = lengths.tolist(), dict[int, list[int]]()
+    whole = zip(values[first].tolist(), first.tolist(), ends.tolist(), strict=True)
+    for (value, begin, end), rest in zip(whole, rests, strict=True):
+        own = every[2 * begin : 2 * end + 2]
+        found[value] = [*own, rest] if rest else own
     return found
 
 

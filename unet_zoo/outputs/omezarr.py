@@ -1,0 +1,128 @@
+"""Results as OME-Zarr: the image, and the labels as a layer upon it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from unet_zoo import files
+
+if TYPE_CHECKING:
+    from unet_zoo.outputs.result import Result
+
+_CHUNK = 512
+_SMALLEST = 1024  # the last level of detail is no larger
+LABELS = "objects"
+
+
+def write(path: Path, result: Result) -> None:
+    """Write an OME-Zarr 0.4: the image (T, C, Y, X) with the labels "objects".
+
+    Both have the same levels of detail, each half as large as the one before, down to
+    1,024 pixels. Without a pixel size, lengths are in pixels.
+
+    Format: https://ngff.openmicroscopy.org/0.4/
+    """
+    import zarr
+
+    stack = result.ndim > 2
+    image = np.asarray(result.image)
+    image = image if image.ndim > result.ndim else image[..., None]
+    image = np.moveaxis(image if stack else image[None], -1, 1)
+    labels = (result.labels if stack else result.labels[None])[:, None]
+    wide = labels.max(initial=0) > np.iinfo(np.uint16).max
+    depth = np.uint32 if wide else np.uint16
+    names = "tcyx" if stack else "cyx"
+    with files.replacing_folder(path) as part:
+        root = zarr.open_group(str(part), mode="w", zarr_format=2)
+        _pyramid(root, image, names, result, _halved)
+        layers = root.create_group("labels")
+        layers.attrs["labels"] = [LABELS]
+        layer = layers.create_group(LABELS)
+        layer.attrs["image-label"] = {"version": "0.4", "source": {"image": "../../"}}
+        _pyramid(layer, labels, names.replace("c", ""), result, _thinned, depth)
+
+
+def _pyramid(
+    group: Any,
+    planes: np.ndarray,
+    names: str,
+    result: Result,
+    smaller: Any,
+    dtype: Any = None,
+) -> None:
+    """Write (T, C, Y, X), level by level, with the axes of these names."""
+    import numcodecs
+
+    sizes = [planes.shape[2:]]
+    while max(sizes[-1]) > _SMALLEST:
+        sizes.append(tuple(-(-size // 2) for size in sizes[-1]))
+    there = tuple(axis for axis, name in enumerate("tcyx") if name in names)
+    arrays = []
+    for level, size in enumerate(sizes):
+        shape, chunk = (*planes.shape[:2], *size), (1, 1, _CHUNK, _CHUNK)
+        kept = [(shape[axis], min(shape[axis], chunk[axis])) for axis in there]
+        arrays.append(
+            group.create_array(
+                str(level),
+                shape=tuple(each for each, _ in kept),
+                chunks=tuple(each for _, each in kept),
+                dtype=dtype or (np.uint8 if planes.dtype == bool else planes.dtype),
+                compressors=numcodecs.Blosc("zstd", 5, numcodecs.Blosc.SHUFFLE),
+                chunk_key_encoding={"name": "v2", "separator": "/"},
+            )
+        )
+    for number, plane in enumerate(planes):
+        for level, array in enumerate(arrays):
+            plane = plane if level == 0 else smaller(plane)
+            shown = plane if "c" in names else plane[0]
+            array[number if "t" in names else ...] = shown
+    group.attrs["multiscales"] = [
+        {
+            "version": "0.4",
+            "name": result.name,
+            "axes": [_axis(name, result.pixel_size is not None) for name in names],
+            "datasets": [
+                {
+                    "path": str(level),
+                    "coordinateTransformations": _place(names, level, result),
+                }
+                for level in range(len(sizes))
+            ],
+        }
+    ]
+
+
+def _axis(name: str, known: bool) -> dict[str, str]:
+    kind = {"t": "time", "c": "channel"}.get(name, "space")
+    unit = {"unit": "micrometer"} if known and kind == "space" else {}
+    return {"name": name, "type": kind, **unit}
+
+
+def _place(names: str, level: int, result: Result) -> list[dict[str, Any]]:
+    """Return how large a pixel of this level is, and where the middle of the first."""
+    height, width = result.pixel_size or (1.0, 1.0)
+    size = {"y": height, "x": width}
+    scale = [
+        size.get(name, 1.0) * (2.0**level if name in size else 1) for name in names
+    ]
+    found: list[dict[str, Any]] = [{"type": "scale", "scale": scale}]
+    if level:
+        away = [size.get(name, 0.0) * (2**level - 1) / 2 for name in names]
+        found.append({"type": "translation", "translation": away})
+    return found
+
+
+def _halved(plane: np.ndarray) -> np.ndarray:
+    """Return (C, Y, X) at half the size, each pixel the mean of four."""
+    odd = [(0, 0), *((0, size % 2) for size in plane.shape[1:])]
+    plane = np.pad(plane, odd, mode="edge")
+    count, height, width = plane.shape
+    blocks = plane.reshape(count, height // 2, 2, width // 2, 2).mean(axis=(2, 4))
+    return blocks.round().astype(plane.dtype) if plane.dtype.kind in "ui" else blocks
+
+
+def _thinned(plane: np.ndarray) -> np.ndarray:
+    return plane[:, ::2, ::2]
