@@ -132,7 +132,7 @@ def main() -> None:
                 told = f"{command}blobs --config {config} --split test"
                 measured.append(measure(file, f"Unseen blobs, {config}", told, data))
             photograph = skimage.data.coins()
-            labels = segmenter.load(file).segment(photograph)
+            labels = segmenter.load(file).segment(photograph).labels
             picture = Path(scratch) / "coins.png"
             images.write_png(picture, outputs.overlay(photograph, labels))
             caption = f"{labels.max()} objects found in a photograph of 24 coins"

@@ -19,7 +19,7 @@ def main(folder: Path = Path("demo")) -> int:
     """Write the overlay and the labels into `folder`; return the number of objects."""
     image = skimage.data.coins()
     segmenter = unet_zoo.load("unet-blobs")
-    labels = segmenter.segment(image)
+    labels = segmenter.segment(image).labels
     folder.mkdir(parents=True, exist_ok=True)
     overlay, masks = folder / "coins-overlay.png", folder / "coins-labels.tif"
     images.write_png(overlay, outputs.overlay(image, labels))

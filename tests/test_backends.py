@@ -43,7 +43,7 @@ def work(folder: Path, weights: Path) -> None:
         loaded.network.predict_on_batch(picture(32, 40)[None] / 50 - 2)
     )
     results["tiled"] = loaded.predict(picture(50, 45), tile=32, tta=4)
-    results["labels"] = loaded.segment(picture(50, 45))
+    results["labels"] = loaded.segment(picture(50, 45)).labels
 
     # Grey levels of 0 to 255; ranges to match.
     ranges = recipe.Augmentation(brightness=40, light=20, noise=10)

@@ -82,6 +82,44 @@ def test_stacks_are_segmented_frame_by_frame(same):
         np.testing.assert_array_equal(found, same.segment(frame[..., 0]))
 
 
+@pytest.mark.parametrize("kept", [2**30, 0])
+def test_a_result_knows_what_was_predicted(kept, same, monkeypatch):
+    """Kept where that is little, otherwise predicted anew when it is asked for."""
+    monkeypatch.setattr(segmenter, "_KEPT", kept)
+    stack = picture(3, 40, 30, 1)
+    for image in (stack, stack[0]):
+        found = same.segment(image, tta=4)
+        frames = stack[: len(found.frames)]
+        predicted = [same.predict(frame, tta=4) for frame in frames]
+        if found.ndim == 2:
+            assert found.image is image or np.shares_memory(found.image, image)
+            (predicted,) = predicted
+        np.testing.assert_allclose(found.prediction, predicted, atol=1e-6)
+        sure = np.asarray(predicted)[..., 0]  # of the distance target, the foreground
+        np.testing.assert_allclose(found.probability, sure, atol=1e-6)
+        assert "mean_confidence" in found.table()
+        assert not found.classes
+
+
+@pytest.mark.parametrize(
+    ("arguments", "classes", "channel"),
+    [
+        ({"target": "semantic", "classes": 2}, False, 1),
+        ({"target": "border", "classes": 2}, False, 1),
+        ({"target": "semantic", "classes": 4}, True, None),
+    ],
+)
+def test_what_the_foreground_of_a_target_is(arguments, classes, channel):
+    if classes:
+        arguments["target_arguments"] = {"classes": arguments["classes"]}
+    found = make(**arguments).segment(picture(40, 30))
+    assert found.classes == classes
+    expected = (
+        1 - found.prediction[..., 0] if classes else found.prediction[..., channel]
+    )
+    np.testing.assert_array_equal(found.probability, expected)
+
+
 def test_what_is_given_is_not_changed(same):
     image = picture(40, 30, dtype="float32")
     before = image.copy()
@@ -122,14 +160,15 @@ def test_options_of_the_decoder_arrive():
         "min_size": 30,
         "fill_holes": False,
     }
-    labels = model.segment(image, **options)
-    assert 1 <= labels.max() < model.segment(image, **options | {"min_size": 0}).max()
+    labels = model.segment(image, **options).labels
+    all_sizes = model.segment(image, **options | {"min_size": 0})
+    assert 1 <= labels.max() < all_sizes.labels.max()
     assert np.bincount(labels.ravel())[1:].min() >= 30
-    assert not model.segment(image, threshold=1.0).any()
+    assert not model.segment(image, threshold=1.0).count
     published = make(decode=options, **plain)
     np.testing.assert_array_equal(published.segment(image), labels)
     # What is asked for beats what was published.
-    assert not published.segment(image, threshold=1.0).any()
+    assert not published.segment(image, threshold=1.0).count
 
 
 TURNS = {

@@ -114,7 +114,7 @@ def test_it_learns(trained):
     assert [row["step"] for row in rows] == [40, 80, 120]
     assert rows[-1]["loss"] < 0.7 * rows[0]["loss"]
     fresh = [blob(number) for number in range(90, 94)]
-    pairs = [(result.segment(each.image) > 0, each.labels > 0) for each in fresh]
+    pairs = [(result.segment(each.image).labels > 0, each.labels > 0) for each in fresh]
     both = sum((found & true).sum() for found, true in pairs)
     assert 2 * both / sum(found.sum() + true.sum() for found, true in pairs) > 0.8
 

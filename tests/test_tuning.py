@@ -45,10 +45,10 @@ def test_dip_that_joins_what_is_one_is_found(seeing):
     maps = shown(labels)
     # The waist of a dumbbell is a dip of about 0.35 in its distance.
     example = catalog.Example("one", maps, labels, labels)
-    assert seeing.segment(maps).max() == 2
+    assert seeing.segment(maps).labels.max() == 2
     tuned = tuning.tune(seeing, [example], "SEG")
-    assert tuned.segment(maps).max() == 1
-    assert seeing.segment(maps).max() == 2, "the segmenter given was changed"
+    assert tuned.segment(maps).labels.max() == 1
+    assert seeing.segment(maps).labels.max() == 2, "the segmenter given was changed"
     assert tuned.facts["target_arguments"]["smoothing"] == 1.5
     assert tuned.network is seeing.network
 

@@ -16,8 +16,8 @@ class Segments(Protocol):
     """Whatever turns an image into labels, such as a `Segmenter`."""
 
     @property
-    def segment(self) -> Callable[..., np.ndarray]:
-        """Return what gives int (Y, X) labels of an image (Y, X, C)."""
+    def segment(self) -> Callable[..., Any]:
+        """Return what gives int (Y, X) labels, or a result, of an image (Y, X, C)."""
 
 
 METRICS = ("SEG", "DET", "AP", "Dice", "IoU", "pixel accuracy", "V-Rand")
@@ -63,7 +63,7 @@ def evaluate(
             raise unknown(kind="metric", word=name, options=METRICS)
     predictions = []
     for number, example in enumerate(examples, start=1):
-        predictions.append(model.segment(example.image, **options))
+        predictions.append(np.asarray(model.segment(example.image, **options)))
         if progress is not None:
             progress(number, len(examples))
     return score(examples, predictions, names, kind)

@@ -85,7 +85,9 @@ class Judge:
             row["loss"] = loss
         present = segmenter.Segmenter(self.network, self.facts)
         if self.examples:
-            found = [present.segment(each.image, tta=1) for each in self.examples]
+            found = [
+                present.segment(each.image, tta=1).labels for each in self.examples
+            ]
             scores = evaluation.score(self.examples, found, (self.metric, "Dice"))
             row |= {
                 name: score.value
@@ -155,7 +157,7 @@ class Judge:
             self._seen = self._gather(found) if found else None
             self._report("Found as weights.h5 finds them.", "finished")
         else:
-            found = [best.segment(each.image) for each in examples]
+            found = [best.segment(each.image).labels for each in examples]
             self._report("Found at the last validation.", "stopped")
         for example, labels in zip(examples, found, strict=False):
             overlay = outputs.overlay(example.image, labels)

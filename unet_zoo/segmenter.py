@@ -19,6 +19,7 @@ from unet_zoo import (
     evaluation,
     images,
     metrics,
+    outputs,
     registry,
     targets,
     tiling,
@@ -35,6 +36,8 @@ TTA = turning.TTA
 OPTIONS = ("threshold", "min_size", "fill_holes", "closing")
 _WHOLE = 1024 * 1024  # pixels of the network's image that are predicted in one go
 _TILE = 512
+# Bytes of a prediction that a result keeps; larger ones are predicted anew when asked.
+_KEPT = 2**30
 
 
 class Segmenter:
@@ -108,7 +111,7 @@ class Segmenter:
         tile: int | None = None,
         progress: Callable[[int, int], None] | None = None,
         **options: Any,
-    ) -> np.ndarray:
+    ) -> outputs.Result:
         """Return the objects of an image, or of each frame of a stack.
 
         Args:
@@ -125,7 +128,9 @@ class Segmenter:
                 `fill_holes` (True), `closing` (radius, 0 pixels).
 
         Returns:
-            int32 (Y, X), or (T, Y, X) for a stack: 0 background, 1..N the objects.
+            A result, which arrays can be made of; its `labels` are int32 (Y, X), or
+            (T, Y, X) for a stack: 0 background, 1..N the objects. Its `table()`,
+            `overlay()`, `save()` and `probability` are made when asked for.
 
         Raises:
             InputError: for another number of channels, NaN, or impossible options.
@@ -135,13 +140,27 @@ class Segmenter:
                 raise unknown(kind="option of segment", word=word, options=OPTIONS)
         image = np.asarray(image)
         if image.ndim == 4:
-            frames = [
-                self.segment(frame, tta=tta, tile=tile, progress=progress, **options)
-                for frame in image
-            ]
-            return np.stack(frames)
+            large = image[..., 0].size * self.target.channels * 4 > _KEPT
+            frames = []
+            for frame in image:
+                found = self.segment(
+                    frame, tta=tta, tile=tile, progress=progress, **options
+                )
+                if large:
+                    found.forget(
+                        functools.partial(self.predict, frame, tta=tta, tile=tile)
+                    )
+                frames.append(found)
+            return outputs.Result.stack(frames, image)
         prediction = self.predict(image, tta=tta, tile=tile, progress=progress)
-        return self.decode(prediction, **options)
+        again = functools.partial(self.predict, image, tta=tta, tile=tile)
+        return outputs.Result(
+            self.decode(prediction, **options),
+            image,
+            prediction=prediction if prediction.nbytes <= _KEPT else again,
+            foreground=self.target.foreground,
+            classes=self.target.name == "semantic" and self.target.channels > 2,
+        )
 
     def decode(self, prediction: np.ndarray, **options: Any) -> np.ndarray:
         """Return int32 (Y, X) labels of what `predict` gave; options of `segment`."""

@@ -67,6 +67,10 @@ class Target(abc.ABC):
         """Return the prediction in [0, 1], of the shape of the logits."""
 
     @abc.abstractmethod
+    def foreground(self, prediction: np.ndarray) -> np.ndarray:
+        """Return (..., Y, X): how sure it is that a pixel is not background."""
+
+    @abc.abstractmethod
     def decode(
         self, prediction: np.ndarray, *, scale: float = 1.0, **options: Any
     ) -> np.ndarray:
@@ -135,6 +139,9 @@ class Semantic(Target):
     def activate(self, logits: np.ndarray) -> np.ndarray:
         return softmax(logits)
 
+    def foreground(self, prediction: np.ndarray) -> np.ndarray:
+        return 1 - prediction[..., 0] if self.channels > 2 else prediction[..., 1]
+
     def decode(
         self, prediction: np.ndarray, *, scale: float = 1.0, **options: Any
     ) -> np.ndarray:
@@ -192,6 +199,9 @@ class Border(Target):
 
     def activate(self, logits: np.ndarray) -> np.ndarray:
         return softmax(logits)
+
+    def foreground(self, prediction: np.ndarray) -> np.ndarray:
+        return prediction[..., 1]
 
     def decode(
         self, prediction: np.ndarray, *, scale: float = 1.0, **options: Any
@@ -284,6 +294,9 @@ class Distance(Target):
     def activate(self, logits: np.ndarray) -> np.ndarray:
         # tanh never overflows, unlike 1 / (1 + exp(-x)).
         return 0.5 + 0.5 * np.tanh(0.5 * logits.astype("float32"))
+
+    def foreground(self, prediction: np.ndarray) -> np.ndarray:
+        return prediction[..., 0]
 
     def decode(
         self, prediction: np.ndarray, *, scale: float = 1.0, **options: Any
