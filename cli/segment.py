@@ -12,6 +12,7 @@ import click
 
 from unet_zoo import errors, files
 from unet_zoo.cli import _common
+from unet_zoo.outputs import writers
 
 if TYPE_CHECKING:
     import numpy as np
@@ -19,9 +20,22 @@ if TYPE_CHECKING:
     from unet_zoo.segmenter import Segmenter
 
 KEPT_IN_MEMORY = 2**30  # bytes; images beyond are read a second time
+WRITE = "labels,csv,overlay"
+# What needs a table of the objects, or what was predicted of every pixel.
+_WITH_TABLE = ("csv", "parquet", "geojson")
 
 
-@click.command()
+def _kinds() -> str:
+    """Return what `--write` may name, as text for `--help`."""
+    width = max(map(len, writers.WRITERS))
+    lines = [
+        f"  {each.name:{width}}  {each.pattern.format(stem='NAME')}: {each.what}"
+        for each in writers.WRITERS.values()
+    ]
+    return "\n".join(["\b", "What --write can name, and what is written:", *lines])
+
+
+@click.command(epilog=_kinds())
 @click.argument("paths", nargs=-1, required=True, metavar="IMAGES...")
 @click.option(
     "--model",
@@ -43,6 +57,19 @@ KEPT_IN_MEMORY = 2**30  # bytes; images beyond are read a second time
     metavar="N",
     help="Look at this channel only; the first is 0.",
 )
+@click.option(
+    "--write",
+    "names",
+    metavar="KIND,...",
+    help=f"What to write for each image; see below.  [default: {WRITE}]",
+)
+@click.option(
+    "--format",
+    "layout",
+    type=click.Choice(("ctc",)),
+    help="Write films as results of the Cell Tracking Challenge instead: 01_RES with "
+    "mask000.tif, ... and res_track.txt.",
+)
 @click.option("--overwrite", is_flag=True, help="Replace results that are there.")
 @_common.engine_options
 def command(
@@ -50,6 +77,8 @@ def command(
     model: str,
     output: Path,
     channel: int | None,
+    names: str | None,
+    layout: str | None,
     overwrite: bool,
     engine: str | None,
     precision: str,
@@ -66,28 +95,40 @@ def command(
       NAME_objects.csv      one row per object: frame, label, area, centroid, ...
       overlays/NAME.png     the image with the outlines found in it
 
-    A stack gives a stack of labels, one overlay per frame (NAME_t000.png, ...) and one
-    table; every frame is segmented, and its objects are numbered, on its own.
+    or what --write names. A stack gives a stack of labels, one overlay per frame
+    (NAME_t000.png, ...) and one table; every frame is segmented, and its objects are
+    numbered, on its own.
+
+    With --format ctc, every stack is a film, or all images together are one if each is
+    a single frame; objects are linked from frame to frame by their overlap, and have
+    one number throughout.
 
     All images are read and checked before the first result is written.
 
     \b
     Example:
       unet-zoo segment my_images/ --model unet-blobs --output masks/
+      unet-zoo segment my_images/ --model unet-blobs --output masks/ \\
+          --write labels,geojson,csv
     """
     from unet_zoo import images, weights
+    from unet_zoo.cli import _films
 
+    kinds = _chosen(names, layout)
     sources = images.find(paths)
-    for folder in (output, output / "overlays"):
+    folders = {path.parent for each in kinds for path in each.paths(output, "a", None)}
+    for folder in (output, *sorted(folders - {output})):
         files.check_folder(folder)
     _common.check_writable(output)
     file = _common.find_weights(model)
     facts = weights.read_facts(file)
-    jobs = _checked(sources, output, facts["channels"], channel)
-    _refuse_clashes(jobs, overwrite)
+    jobs = _checked(sources, output, kinds, facts["channels"], channel)
+    films = _films.arranged(jobs, output) if layout == "ctc" else []
+    _refuse_clashes(films or jobs, overwrite)
     segmenter = _common.load(file, backend, engine, precision)
     with _emptied(output):
-        objects = _run(segmenter, jobs, _common.given(**options))
+        segment = _films.segment if films else _segment
+        objects = _run(segmenter, films or jobs, _common.given(**options), segment)
     count = f"{len(jobs)} image{'s' * (len(jobs) != 1)}"
     click.echo(
         f"{objects} object{'s' * (objects != 1)} in {count}; results in {output}"
@@ -103,25 +144,29 @@ class Job:
     channel: int | None
     frames: int
     image: np.ndarray | None  # (T, Y, X, C), None where it is read again
-
-    @property
-    def masks(self) -> Path:
-        return self.output / f"{self.source.stem}_masks.tif"
-
-    @property
-    def objects(self) -> Path:
-        return self.output / f"{self.source.stem}_objects.csv"
-
-    @property
-    def overlays(self) -> list[Path]:
-        stem, folder = self.source.stem, self.output / "overlays"
-        if self.frames == 1:
-            return [folder / f"{stem}.png"]
-        return [folder / f"{stem}_t{frame:03d}.png" for frame in range(self.frames)]
+    kinds: Sequence[writers.Writer] = ()
+    size: tuple[int, int] = (0, 0)
+    pixel_size: tuple[float, float] | None = None  # (y, x) in micrometres
 
     @property
     def results(self) -> list[Path]:
-        return [self.masks, self.objects, *self.overlays]
+        frames = None if self.frames == 1 else self.frames
+        return [
+            path
+            for kind in self.kinds
+            for path in kind.paths(self.output, self.source.stem, frames)
+        ]
+
+    @property
+    def folders(self) -> set[Path]:
+        """Return those of the results that are folders."""
+        frames = None if self.frames == 1 else self.frames
+        paths = [
+            k.paths(self.output, self.source.stem, frames)
+            for k in self.kinds
+            if k.folder
+        ]
+        return {path for each in paths for path in each}
 
     def read(self) -> np.ndarray:
         """Return the image (T, Y, X, C) with the channels the network is shown."""
@@ -135,8 +180,30 @@ class Job:
         return image[..., self.channel : self.channel + 1]
 
 
+def _chosen(names: str | None, layout: str | None) -> list[writers.Writer]:
+    """Return what is to be written for each image; refuse what cannot be."""
+    if layout is not None:
+        if names is not None:
+            message = (
+                f"--format {layout} says by itself what is written. Leave out --write, "
+                "or --format."
+            )
+            raise errors.InputError(message)
+        return []
+    asked = (WRITE if names is None else names).split(",")
+    found = writers.chosen([each.strip().lower() for each in asked if each.strip()])
+    if not found:
+        message = f"--write names nothing. Known: {', '.join(writers.WRITERS)}."
+        raise errors.InputError(message)
+    return found
+
+
 def _checked(
-    sources: Sequence[Path], output: Path, wanted: int, channel: int | None
+    sources: Sequence[Path],
+    output: Path,
+    kinds: Sequence[writers.Writer],
+    wanted: int,
+    channel: int | None,
 ) -> list[Job]:
     """Read every image once; the first that cannot be segmented is refused."""
     import numpy as np
@@ -144,7 +211,7 @@ def _checked(
     jobs: list[Job] = []
     held = 0
     for source in sources:
-        job = Job(source, output, None, 1, None)
+        job = Job(source, output, None, 1, None, kinds)
         image = job.read()
         there = image.shape[-1]
         if channel is not None and channel >= there:
@@ -170,19 +237,19 @@ def _checked(
                 "for instance with numpy.nan_to_num."
             )
             raise errors.InputError(message)
-        job.frames = len(image)
+        job.frames, job.size = len(image), image.shape[1:3]
         if held + image.nbytes <= KEPT_IN_MEMORY:
             job.image, held = image, held + image.nbytes
         jobs.append(job)
     return jobs
 
 
-def _refuse_clashes(jobs: Sequence[Job], overwrite: bool) -> None:
-    writers: dict[str, Job] = {}
+def _refuse_clashes(jobs: Sequence[Any], overwrite: bool) -> None:
+    takers: dict[str, Any] = {}
     for job in jobs:
         for path in job.results:
             # Some file systems take a.tif and A.tif for one.
-            other = writers.setdefault(str(path).casefold(), job)
+            other = takers.setdefault(str(path).casefold(), job)
             if other is not job:
                 message = (
                     f"{other.source} and {job.source} would both be written to {path}. "
@@ -195,18 +262,18 @@ def _refuse_clashes(jobs: Sequence[Job], overwrite: bool) -> None:
                     "to replace it."
                 )
                 raise errors.InputError(message)
-            if path.is_dir():
-                message = f"{path} is a folder where a result would go."
+            if path.is_dir() != (path in job.folders) and path.exists():
+                there = "folder" if path.is_dir() else "file"
+                message = f"{path} is a {there} where a result would go."
                 raise errors.InputError(message)
 
 
 @contextlib.contextmanager
 def _emptied(output: Path) -> Iterator[None]:
-    """Make the folders; after a failure, take away those that hold nothing."""
-    folder = output / "overlays"
-    made = [path for path in (folder, output, *output.parents) if not path.exists()]
+    """Make the folder; after a failure, take it away if it holds nothing."""
+    made = [path for path in (output, *output.parents) if not path.exists()]
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        output.mkdir(parents=True, exist_ok=True)
         yield
     finally:
         for path in made:
@@ -214,7 +281,9 @@ def _emptied(output: Path) -> Iterator[None]:
                 path.rmdir()
 
 
-def _run(segmenter: Segmenter, jobs: Sequence[Job], options: dict[str, Any]) -> int:
+def _run(
+    segmenter: Segmenter, jobs: Sequence[Any], options: dict[str, Any], segment: Any
+) -> int:
     import tqdm
 
     objects = done = 0
@@ -223,7 +292,7 @@ def _run(segmenter: Segmenter, jobs: Sequence[Job], options: dict[str, Any]) -> 
         with tqdm.tqdm(total=frames, unit="frame", disable=None, leave=False) as bar:
             for job in jobs:
                 bar.set_description(job.source.name)
-                objects += _segment(segmenter, job, options, bar.update)
+                objects += segment(segmenter, job, options, bar.update)
                 done += 1
     except KeyboardInterrupt as interrupt:
         what = f"{done} of {len(jobs)} images are complete in {jobs[0].output}."
@@ -234,34 +303,23 @@ def _run(segmenter: Segmenter, jobs: Sequence[Job], options: dict[str, Any]) -> 
 
 def _segment(segmenter: Segmenter, job: Job, options: dict[str, Any], tick: Any) -> int:
     """Write all results of one image, or none; return the number of objects."""
-    import numpy as np
-    import pandas
+    from unet_zoo import outputs
 
-    from unet_zoo import images, outputs
-
+    names = [kind.name for kind in job.kinds]
     image = job.read()
-    labels, tables = [], []
-    for number, frame in enumerate(image):
+    frames = []
+    for frame in image:
         found = segmenter.segment(frame, **options)
-        rows = outputs.table(found, frame)
-        rows.insert(0, "frame", number)
-        rows.insert(0, "image", job.source.name)
-        labels.append(found)
-        tables.append(rows)
+        found.name, found.pixel_size = job.source.name, job.pixel_size
+        if any(name in _WITH_TABLE for name in names):
+            found.table()  # while it is known what was predicted
+        if "probability" not in names:
+            found.forget()
+        frames.append(found)
         tick()
-    table = pandas.concat(tables, ignore_index=True)
-    written: list[Path] = []
+    result = frames[0] if len(frames) == 1 else outputs.Result.stack(frames, image)
     try:
-        for path, frame, found in zip(job.overlays, image, labels, strict=True):
-            outputs.write_overlay(path, frame, found)
-            written.append(path)
-        outputs.write_table(job.objects, table)
-        written.append(job.objects)
-        images.write_labels(job.masks, np.stack(labels) if len(labels) > 1 else found)
-    except BaseException:
-        for path in written:
-            path.unlink(missing_ok=True)
-        raise
+        outputs.write(result, job.output, job.source.stem, names, overwrite=True)
     finally:
         job.image = None
-    return len(table)
+    return result.count
