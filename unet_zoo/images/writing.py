@@ -76,7 +76,8 @@ def write_tiff(
     >>> import tempfile
     >>> path = Path(tempfile.mkdtemp()) / "a.tif"
     >>> write_tiff(path, np.zeros((4, 5), "float32"), "YX", (0.5, 0.5))
-    >>> "PhysicalSizeX" in tifffile.TiffFile(path).ome_metadata
+    >>> with tifffile.TiffFile(path) as file:
+    ...     "PhysicalSizeX" in file.ome_metadata
     True
     """
     metadata: dict[str, Any] = {"axes": axes}

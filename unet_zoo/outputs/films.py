@@ -33,7 +33,7 @@ class Tracks:
     >>> tracks = Tracks()
     >>> first = tracks.add(np.array([[1, 1, 1, 1, 0, 2]]))
     >>> tracks.add(np.array([[9, 9, 4, 4, 0, 5]])).tolist()
-    [[3, 3, 4, 4, 0, 2]]
+    [[4, 4, 3, 3, 0, 2]]
     >>> tracks.table.tolist()
     [[1, 0, 0, 0], [2, 0, 1, 0], [3, 1, 1, 1], [4, 1, 1, 1]]
     """

@@ -24,7 +24,7 @@ def polygons(labels: np.ndarray) -> dict[int, list[list[np.ndarray]]]:
     >>> ring = np.full((3, 3), 4)
     >>> ring[1, 1] = 0
     >>> [each.tolist() for each in polygons(ring)[4][0]]
-    [[[0, 0], [3, 0], [3, 3], [0, 3]], [[2, 1], [1, 1], [1, 2], [2, 2]]]
+    [[[0, 0], [3, 0], [3, 3], [0, 3]], [[1, 2], [2, 2], [2, 1], [1, 1]]]
     """
     import skimage.measure
 

@@ -148,8 +148,8 @@ def _intensities(
     """Return (N,) each, of the values of all objects' pixels in the image's order."""
     plain = np.dtype(float if values.dtype.kind == "f" else np.int64)
     if not len(values):
-        kinds = {"mean": float, "min": plain, "max": plain, "std": float}
-        return {name: np.zeros(0, kind) for name, kind in kinds.items()}
+        none, least = np.zeros(0), np.zeros(0, plain)
+        return {"mean": none, "min": least, "max": least, "std": none}
     if values.dtype == bool:
         values = values.astype(np.uint8)
     length = found.length
