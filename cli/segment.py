@@ -66,6 +66,9 @@ def command(
       NAME_objects.csv      one row per object: frame, label, area, centroid, ...
       overlays/NAME.png     the image with the outlines found in it
 
+    and segmentation.json, which says what was segmented with what; `unet-zoo view`
+    makes a page to look through of all this.
+
     A stack gives a stack of labels, one overlay per frame (NAME_t000.png, ...) and one
     table; every frame is segmented, and its objects are numbered, on its own.
 
@@ -75,7 +78,7 @@ def command(
     Example:
       unet-zoo segment my_images/ --model unet-blobs --output masks/
     """
-    from unet_zoo import images, weights
+    from unet_zoo import images, records, weights
 
     sources = images.find(paths)
     for folder in (output, output / "overlays"):
@@ -86,8 +89,17 @@ def command(
     jobs = _checked(sources, output, facts["channels"], channel)
     _refuse_clashes(jobs, overwrite)
     segmenter = _common.load(file, backend, engine, precision)
-    with _emptied(output):
-        objects = _run(segmenter, jobs, _common.given(**options))
+    chosen = _common.given(**options)
+    asked = chosen | _common.given(engine=engine, precision=precision)
+    found = [
+        records.Image(job.source.stem, job.source, job.frames, job.channel)
+        for job in jobs
+    ]
+    with (
+        _emptied(output),
+        records.kept(output, found, model=model, weights_file=file, options=asked),
+    ):
+        objects = _run(segmenter, jobs, chosen)
     count = f"{len(jobs)} image{'s' * (len(jobs) != 1)}"
     click.echo(
         f"{objects} object{'s' * (objects != 1)} in {count}; results in {output}"

@@ -124,8 +124,9 @@ def embedded(value: Any) -> str:
     Within a `<script>`, only `<` can begin what the browser takes for the end of it;
     it is written as JSON's own escape, so a reader of the JSON sees no difference.
 
-    >>> embedded({"name": "</script><img>"})
-    '{"name":"\\u003c/script>\\u003cimg>"}'
+    >>> text = embedded({"name": "</script><img>"})
+    >>> "<" in text, json.loads(text)
+    (False, {'name': '</script><img>'})
     """
     text = json.dumps(value, ensure_ascii=True, allow_nan=False, separators=(",", ":"))
     return text.replace("<", "\\u003c")
