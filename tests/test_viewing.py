@@ -105,13 +105,13 @@ def test_any_ids_come_back(ids):
     labels = np.zeros((9, 5), np.int64)
     for row, label in enumerate(ids):
         labels[2 * row : 2 * row + 2] = label
-    frame = packing.frame(None, labels, 256, 1e6)
+    frame, _ = packing.frame(None, labels, 256, 1e6)
     assert np.array_equal(labels_of(frame), labels)
 
 
 def test_labels_without_background_and_more_than_16_bits_of_objects():
     labels = np.arange(1, 257 * 256 + 1).reshape(257, 256)
-    frame = packing.frame(None, labels, 512, 1e9)
+    frame, _ = packing.frame(None, labels, 512, 1e9)
     assert np.array_equal(labels_of(frame), labels)
 
 
@@ -152,7 +152,7 @@ def test_a_page_of_many_keeps_its_size(tmp_path, monkeypatch):
     page = viewing.view(folder, tmp_path / "small.html")
     assert whole.stat().st_size > 2 * 200_000
     assert page.stat().st_size < 200_000 + 80_000  # of what every page holds
-    assert stored(page, "frame-2-0")["width"] == 256
+    assert stored(page, "frame-2-0")["width"] < 512
 
 
 def test_images_that_were_moved(tmp_path):

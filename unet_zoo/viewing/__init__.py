@@ -44,8 +44,9 @@ def view(
     without that nothing, and the page says so.
 
     Pictures and labels larger than `max_side` are shown smaller, and where all
-    together would take more than 64 MB, each is halved until it keeps its share of
-    that, down to 256 pixels: then a page can grow beyond. Tables keep every number.
+    together would take more than 64 MB, each is shrunk until it keeps its share of
+    that, down to 256 pixels: then a page can grow beyond. The page says at which size
+    an image is shown. Tables keep every number.
 
     Args:
         result_folder: what `unet-zoo segment` wrote.
@@ -150,24 +151,27 @@ def _write(
 def _packed(
     number: int, result: gathering.Result, side: int, room: float
 ) -> tuple[dict[str, Any], Iterator[tuple[str, Any]]]:
-    """Return what the list says of an image, and its parts by their names."""
+    """Return what the list says of an image, and its parts by their names.
+
+    The thumbnail is known once the parts are made.
+    """
     labels = result.labels()
     pictures, remark = result.pictures(labels.shape)
     found = result.table(labels)
-    about = {
+    about: dict[str, Any] = {
         "name": result.name,
         "objects": len(found),
         "frames": len(labels),
         "height": labels.shape[1],
         "width": labels.shape[2],
         "remark": remark,
-        "thumbnail": packing.thumbnail(pictures[0], labels[0]),
     }
 
     def parts() -> Iterator[tuple[str, Any]]:
         yield f"table-{number}", packing.table(found)
         for time, (picture, plane) in enumerate(zip(pictures, labels, strict=True)):
-            frame = packing.frame(picture, plane, side, room)
+            frame, thumbnail = packing.frame(picture, plane, side, room)
+            about.setdefault("thumbnail", thumbnail)  # of the first
             yield f"frame-{number}-{time}", frame
 
     return about, parts()

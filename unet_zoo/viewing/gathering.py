@@ -84,21 +84,25 @@ class Result:
                 message = f"Cannot read {path}: {error}"
                 raise InputError(message) from error
             if "label" not in frame:
-                message = f"{path} has no column `label`; has: {', '.join(frame)}."
+                message = f"{path} has no column `label`; has: {', '.join(map(str, frame))}."
                 raise InputError(message)
             return frame
         parts = []
         for number, each in enumerate(labels):
             part = outputs.table(each, each)
             part.insert(0, "frame", number)
-            parts.append(part.drop(columns="mean_intensity"))
+            # The brightness of labels is none.
+            bright = [name for name in part if "intensity" in str(name)]
+            parts.append(part.drop(columns=bright))
         return pandas.concat(parts, ignore_index=True)
 
     def _source(self, shape: tuple[int, ...]) -> tuple[np.ndarray | None, str]:
-        if self.given is None and self.past is None:
-            return None, "No image of this name is known; give it with --images."
-        path = self.given or (self.past and self.past.source)
-        if path is None or not path.exists():
+        path = self.given
+        if path is None:
+            if self.past is None:
+                return None, "No image of this name is known; give it with --images."
+            path = self.past.source
+        if not path.exists():
             return None, f"The image is not at {path} any more."
         try:
             image = images.read(path)

@@ -18,15 +18,17 @@ if TYPE_CHECKING:
 
 SMALLEST = 256  # side of a picture that is never shrunk, however little the room
 _THUMBNAIL = 72
+_STRIP = 1024  # rows
 
 
 def frame(
     picture: np.ndarray | None, labels: np.ndarray, side: int, room: float
-) -> dict[str, Any]:
-    """Return one frame as plain values: its size, picture, labels and their ids.
+) -> tuple[dict[str, Any], str]:
+    """Return one frame as plain values, size, picture, labels, ids; and a thumbnail.
 
-    Picture and labels are shrunk to `side`, and by halves further until both together
-    take at most `room` bytes or are at `SMALLEST`.
+    Picture and labels are shrunk to `side`, and by a third further until both together
+    take at most `room` bytes or are at `SMALLEST`. Of labels without a picture, the
+    thumbnail shows the foreground.
 
     Args:
         picture: (Y, X, C), any numbers; None: there is none.
@@ -34,28 +36,19 @@ def frame(
         side: the most that height and width may be.
         room: bytes.
     """
-    height, width = labels.shape
     while True:
-        factor = min(1.0, side / max(height, width))
-        shape = (max(1, round(factor * height)), max(1, round(factor * width)))
+        shape = _fitting(labels.shape, side)
         found: dict[str, Any] = {"width": shape[1], "height": shape[0], "picture": ""}
+        small = shrunk(labels, shape)
+        drawn = np.uint8(255) * (small > 0)
         if picture is not None:
-            found["picture"] = _jpeg(shown(picture, shape), 85)
-        found["ids"], found["labels"] = _packed(shrunk(labels, shape))
+            drawn = shown(picture, shape)
+            found["picture"] = _jpeg(drawn, 85)
+        found["ids"], found["labels"] = _packed(small)
         size = len(found["picture"]) + len(found["labels"])
         if size <= room or max(shape) <= SMALLEST:
-            return found
-        side = max(SMALLEST, max(shape) // 2)
-
-
-def thumbnail(picture: np.ndarray | None, labels: np.ndarray) -> str:
-    """Return a small picture as an address; of labels alone, their foreground."""
-    height, width = labels.shape
-    factor = min(1.0, _THUMBNAIL / max(height, width))
-    shape = (max(1, round(factor * height)), max(1, round(factor * width)))
-    if picture is None:
-        picture = (images.rescale_labels(labels, shape=shape) > 0).astype(np.uint8)
-    return _jpeg(shown(picture, shape), 70)
+            return found, _jpeg(_resized(drawn, _fitting(shape, _THUMBNAIL)), 70)
+        side = max(SMALLEST, round(0.7 * max(shape)))
 
 
 def table(found: pandas.DataFrame) -> dict[str, Any]:
@@ -74,19 +67,11 @@ def shown(picture: np.ndarray, shape: Sequence[int]) -> np.ndarray:
     >>> shown(np.arange(64).reshape(8, 8, 1), (4, 4)).shape
     (4, 4)
     """
-    import PIL.Image
-
     # What is far larger than shown is thinned first: fast, and little memory.
-    step = max(
-        1, min(picture.shape[0] // (2 * shape[0]), picture.shape[1] // (2 * shape[1]))
-    )
+    step = max(1, min(n // (2 * m) for n, m in zip(picture.shape, shape, strict=False)))
     picture = images.to_uint8(picture[::step, ::step])
     grey = (picture == picture[..., :1]).all()
-    drawn = PIL.Image.fromarray(picture[..., 0] if grey else picture)
-    height, width = shape
-    if drawn.size != (width, height):
-        drawn = drawn.resize((width, height), PIL.Image.Resampling.BOX)
-    return np.asarray(drawn)
+    return _resized(picture[..., 0] if grey else picture, shape)
 
 
 def shrunk(labels: np.ndarray, shape: Sequence[int]) -> np.ndarray:
@@ -101,14 +86,17 @@ def shrunk(labels: np.ndarray, shape: Sequence[int]) -> np.ndarray:
     small = images.rescale_labels(labels, shape=(height, width))
     if small.shape == labels.shape:
         return small
-    lost = np.setdiff1d(labels, small)
-    if len(lost):
-        small = small.copy()
-        y, x = np.nonzero(np.isin(labels, lost))
-        _, first = np.unique(labels[y, x], return_index=True)
-        y, x = y[first], x[first]
-        rows, columns = y * height // labels.shape[0], x * width // labels.shape[1]
-        small[rows, columns] = labels[y, x]
+    small, known = small.copy(), np.unique(small)
+    for top in range(0, labels.shape[0], _STRIP):  # whole, it would take much memory
+        part = labels[top : top + _STRIP]
+        lost = np.setdiff1d(part, known)
+        if len(lost):
+            y, x = np.nonzero(np.isin(part, lost))
+            _, first = np.unique(part[y, x], return_index=True)
+            y, x = y[first] + top, x[first]
+            rows, columns = y * height // labels.shape[0], x * width // labels.shape[1]
+            small[rows, columns] = labels[y, x]
+            known = np.union1d(known, lost)
     return small
 
 
@@ -127,7 +115,7 @@ def _packed(labels: np.ndarray) -> tuple[list[int], str]:
 
 
 def _deflated(content: bytes) -> str:
-    return base64.b64encode(zlib.compress(content, 9)).decode()
+    return base64.b64encode(zlib.compress(content, 6)).decode()
 
 
 def _plain(values: list[Any]) -> list[Any]:
@@ -140,6 +128,21 @@ def _plain(values: list[Any]) -> list[Any]:
         else str(value)
         for value in values
     ]
+
+
+def _fitting(shape: Sequence[int], side: int) -> tuple[int, int]:
+    factor = min(1.0, side / max(shape))
+    return max(1, round(factor * shape[0])), max(1, round(factor * shape[1]))
+
+
+def _resized(picture: np.ndarray, shape: Sequence[int]) -> np.ndarray:
+    import PIL.Image
+
+    height, width = shape
+    if picture.shape[:2] == (height, width):
+        return picture
+    drawn = PIL.Image.fromarray(picture)
+    return np.asarray(drawn.resize((width, height), PIL.Image.Resampling.BOX))
 
 
 def _jpeg(picture: np.ndarray, quality: int) -> str:

@@ -16,6 +16,13 @@ function makeStage(place, colours, tell) {
   let top = 0;
   let fitted = true;
   let waiting = false;
+  // The outlines as they were drawn last: thousands take a while, so that what is only
+  // hovered or chosen is drawn over them, and what moves takes them along until it rests.
+  const layer = document.createElement("canvas");
+  let drawn = { key: "" };
+  let version = 0; // of what outlines are drawn of
+  let touched = 0;
+  let rest = 0;
 
   const sizes = () => [place.clientWidth, place.clientHeight];
 
@@ -41,6 +48,7 @@ function makeStage(place, colours, tell) {
     top = y - ((y - top) * next) / scale;
     scale = next;
     fitted = false;
+    touched = performance.now();
     draw();
   }
 
@@ -52,6 +60,7 @@ function makeStage(place, colours, tell) {
     left = Math.min(Math.max(left + dx, margin - scale * frame.width), width - margin);
     top = Math.min(Math.max(top + dy, margin - scale * frame.height), height - margin);
     fitted = false;
+    touched = performance.now();
     draw();
   }
 
@@ -114,7 +123,7 @@ function makeStage(place, colours, tell) {
       ink.drawImage((fill ||= filled()), ...area);
       ink.globalAlpha = 1;
     }
-    if (look.outlines && look.outline > 0) outlines(ink);
+    if (look.outlines && look.outline > 0) paintOutlines(ink);
     if (hovered && !chosen.has(hovered)) marked(ink, hovered, 1.5);
     for (const rank of chosen) marked(ink, rank, 2.5);
     place.dataset.scale = scale;
@@ -145,12 +154,34 @@ function makeStage(place, colours, tell) {
     }
   }
 
+  function paintOutlines(ink) {
+    const [width, height] = sizes();
+    const key = [scale, left, top, width, height, look.outline, version].join();
+    if (key !== drawn.key) {
+      const moving = performance.now() - touched < 150;
+      if (moving && drawn.heavy && drawn.version === version) {
+        const by = scale / drawn.scale;
+        const corner = [left - by * drawn.left, top - by * drawn.top];
+        ink.drawImage(layer, ...corner, by * drawn.width, by * drawn.height);
+        clearTimeout(rest);
+        rest = setTimeout(draw, 160);
+        return;
+      }
+      const heavy = outlines(prepared(layer)) > 20000;
+      drawn = { key, scale, left, top, width, height, version, heavy };
+    }
+    ink.drawImage(layer, 0, 0, width, height);
+  }
+
+  // Draw all outlines in sight and return their number of corners.
   function outlines(ink) {
     const thick = scale < 1 ? 1.2 : 1.6;
+    let corners = 0;
     const groups = inks.map(() => []);
     const quiet = [];
     for (let rank = 1; rank <= frame.count; rank++) {
       if (!visible(rank)) continue;
+      for (const loop of frame.loops[rank]) corners += loop.length / 4;
       (muted(rank) ? quiet : groups[frame.colour[rank]]).push(rank);
     }
     const stroke = (ranks, colour, alpha) => {
@@ -165,6 +196,7 @@ function makeStage(place, colours, tell) {
     stroke(quiet, "#9aa0a6", 0.45 * look.outline);
     groups.forEach((ranks, number) => stroke(ranks, inks[number], look.outline));
     ink.globalAlpha = 1;
+    return corners;
   }
 
   function marked(ink, rank, thick) {
@@ -289,6 +321,7 @@ function makeStage(place, colours, tell) {
       const alike = same && next.width === frame.width && next.height === frame.height;
       frame = next;
       fill = null;
+      version++;
       hovered = 0;
       chosen = new Set();
       if (alike && !fitted) draw();
@@ -301,6 +334,7 @@ function makeStage(place, colours, tell) {
     mute(test) {
       muted = test;
       fill = null;
+      version++;
       draw();
     },
   };

@@ -62,7 +62,7 @@ function makeTable(place, tell) {
       for (const value of data[index]) {
         longest = Math.max(longest, written(value).length);
       }
-      cell.style.minWidth = `${Math.min(longest, 40) + 1}ch`;
+      cell.style.minWidth = `${Math.min(longest, 40)}ch`;
       head.append(cell);
     });
     marks();
