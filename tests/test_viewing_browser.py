@@ -403,7 +403,7 @@ def test_a_stack_frame_by_frame(browser, made):
 
 def test_images_are_found_and_opened(browser, tmp_path):
     for number in range(12):
-        image, labels = blobs(number, count=1 + number % 3)
+        image, labels = blobs(number, side=24, count=1)
         folder = write(tmp_path, f"field{number}", image, labels)
     browser.open(viewing.view(folder))
     names = "[...document.querySelectorAll('#images b')].map(b => b.textContent)"

@@ -84,7 +84,9 @@ class Result:
                 message = f"Cannot read {path}: {error}"
                 raise InputError(message) from error
             if "label" not in frame:
-                message = f"{path} has no column `label`; has: {', '.join(map(str, frame))}."
+                message = (
+                    f"{path} has no column `label`; has: {', '.join(map(str, frame))}."
+                )
                 raise InputError(message)
             return frame
         parts = []
@@ -148,17 +150,18 @@ def gather(
     past = records.read(folder)
     sources = {path.stem: path for path in images.find(given)} if given else {}
     results: dict[str, Result] = {}
-    names = [path.name for path in folder.iterdir() if path.is_file()]
-    for file in sorted(names, key=_natural):
-        found = _MASKS.fullmatch(file)
-        if not found or file.startswith("."):
+    try:
+        files = images.find(folder, masks=True)
+    except InputError:  # there is no image at all
+        files = []
+    for file in files:
+        found = _MASKS.fullmatch(file.name)
+        if not found:
             continue
         name = found[1]
-        tiff = file.lower().endswith(("tif", "tiff"))
-        if name not in results or tiff:  # of several, the one that holds every id
-            results[name] = Result(
-                name, folder / file, past.get(name), sources.get(name)
-            )
+        # Of several, the one that holds every id.
+        if name not in results or file.suffix.lower() != ".png":
+            results[name] = Result(name, file, past.get(name), sources.get(name))
     if not results:
         message = (
             f"{folder} holds no results: expected label images such as NAME_masks.tif, "
@@ -186,8 +189,3 @@ def _overlay(path: Path, shape: Sequence[int]) -> np.ndarray | None:
     except InputError:
         return None
     return picture if picture.shape[:2] == tuple(shape) else None
-
-
-def _natural(name: str) -> tuple[list[str | int], str]:
-    parts = re.split(r"(\d+)", name.casefold())
-    return [int(part) if part.isdecimal() else part for part in parts], name

@@ -175,7 +175,7 @@ function makeStage(place, colours, tell) {
 
   // Draw all outlines in sight and return their number of corners.
   function outlines(ink) {
-    const thick = scale < 1 ? 1.2 : 1.6;
+    const thick = scale < 0.6 ? 0.9 : scale < 1 ? 1.2 : 1.6;
     let corners = 0;
     const groups = inks.map(() => []);
     const quiet = [];
