@@ -95,9 +95,10 @@ def command(
       NAME_objects.csv      one row per object: frame, label, area, centroid, ...
       overlays/NAME.png     the image with the outlines found in it
 
-    or what --write names. A stack gives a stack of labels, one overlay per frame
-    (NAME_t000.png, ...) and one table; every frame is segmented, and its objects are
-    numbered, on its own.
+    or what --write names, and segmentation.json, which says what was segmented with
+    what; `unet-zoo view` makes a page to look through of all this. A stack gives a
+    stack of labels, one overlay per frame (NAME_t000.png, ...) and one table; every
+    frame is segmented, and its objects are numbered, on its own.
 
     With --format ctc, every stack is a film, or all images together are one if each is
     a single frame; objects are linked from frame to frame by their overlap, and have
@@ -111,7 +112,7 @@ def command(
       unet-zoo segment my_images/ --model unet-blobs --output masks/ \\
           --write labels,geojson,csv
     """
-    from unet_zoo import images, weights
+    from unet_zoo import images, records, weights
     from unet_zoo.cli import _films
 
     kinds = _chosen(names, layout)
@@ -126,9 +127,20 @@ def command(
     films = _films.arranged(jobs, output) if layout == "ctc" else []
     _refuse_clashes(films or jobs, overwrite)
     segmenter = _common.load(file, backend, engine, precision)
-    with _emptied(output):
-        segment = _films.segment if films else _segment
-        objects = _run(segmenter, films or jobs, _common.given(**options), segment)
+    segment = _films.segment if films else _segment
+    chosen = _common.given(**options)
+    asked = chosen | _common.given(engine=engine, precision=precision)
+    found = [
+        records.Image(job.source.stem, job.source, job.frames, job.channel)
+        for job in jobs
+    ]
+    with _emptied(output), contextlib.ExitStack() as after:
+        if not films:
+            record = records.kept(
+                output, found, model=model, weights_file=file, options=asked
+            )
+            after.enter_context(record)
+        objects = _run(segmenter, films or jobs, chosen, segment)
     count = f"{len(jobs)} image{'s' * (len(jobs) != 1)}"
     click.echo(
         f"{objects} object{'s' * (objects != 1)} in {count}; results in {output}"

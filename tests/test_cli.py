@@ -28,6 +28,7 @@ from unet_zoo import (
     cli,
     images,
     recipe,
+    records,
     registry,
     segmenter,
     weights,
@@ -432,6 +433,13 @@ def test_results_are_what_the_segmenter_says(tiny: Path, tmp_path: Path) -> None
         assert [int(row["label"]) for row in here] == list(range(1, count + 1))
         assert {row["image"] for row in here} <= {"stack.tif"}
     assert f"{sum(counts) + counts[0]} objects in 2 images" in shown
+    past = records.read(output)
+    assert {name: each.source for name, each in past.items()} == {
+        "one": one.resolve(),
+        "stack": stack.resolve(),
+    }
+    assert (past["stack"].frames, past["stack"].run["model"]) == (3, str(tiny))
+    assert past["one"].run["options"]["min_size"] == 3
 
 
 def test_channel_and_overwrite(tiny: Path, tmp_path: Path) -> None:

@@ -109,6 +109,8 @@ def test_wheel_holds_the_marker_of_types_and_the_licence(
 ) -> None:
     shipped = contents(wheels["checkout"])
     assert "unet_zoo/py.typed" in shipped
+    page = {path.name for path in (ROOT / "unet_zoo/viewing/page").iterdir()}
+    assert {f"unet_zoo/viewing/page/{name}" for name in page} <= shipped
     assert any(name.endswith("licenses/LICENSE") for name in shipped)
 
 

@@ -43,4 +43,4 @@ if __name__ == "__main__":
     try:
         convert(sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3]))
     except InputError as error:
-        sys.exit(str(error))
+        raise SystemExit(str(error)) from None

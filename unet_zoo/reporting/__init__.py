@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import base64
 import html
-import io
 import math
 import os
 from collections.abc import Mapping, Sequence
@@ -12,12 +10,11 @@ from typing import Any
 
 import numpy as np
 
-from unet_zoo import files
+from unet_zoo import documents, files
 from unet_zoo.metrics import ObjectErrors
 from unet_zoo.recipe import to_toml
 from unet_zoo.reporting import charts
 from unet_zoo.reporting.evidence import Evidence, Shown, gather
-from unet_zoo.visualizing import report as pages
 
 __all__ = ["Evidence", "gather", "write"]
 
@@ -88,7 +85,7 @@ def write(
         "<footer><p>Best weights: weights.h5 beside this page. "
         "Made by unet-zoo.</p></footer>"
     )
-    text = pages.document(
+    text = documents.document(
         name,
         "\n".join(body),
         style=_STYLE,
@@ -195,8 +192,7 @@ def _pair(shown: Shown, metric: str) -> str:
     if shown.errors is not None:
         words += f"; {_counted(shown.errors)}"
     pictures = "".join(
-        f'<img alt="{_say(shown.name)}, {kind}" src="data:image/jpeg;base64,'
-        f'{_jpeg(picture)}">'
+        f'<img alt="{_say(shown.name)}, {kind}" src="{documents.jpeg(picture)}">'
         for kind, picture in (("annotated", shown.annotated), ("found", shown.found))
     )
     return (
@@ -288,15 +284,6 @@ def _table(rows: Mapping[str, str]) -> str:
         for name, value in rows.items()
     )
     return f"<table>{inside}</table>"
-
-
-def _jpeg(picture: np.ndarray) -> str:
-    import PIL.Image
-
-    memory = io.BytesIO()
-    # Without subsampling, thin coloured lines keep their colours.
-    PIL.Image.fromarray(picture).save(memory, "JPEG", quality=88, subsampling=0)
-    return base64.b64encode(memory.getvalue()).decode()
 
 
 def _say(text: str) -> str:
