@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from unet_zoo import errors, files
-from unet_zoo.cli import _common
+from unet_zoo.cli import _common, _reading
 
 if TYPE_CHECKING:
     import numpy as np
@@ -37,19 +37,16 @@ KEPT_IN_MEMORY = 2**30  # bytes; images beyond are read a second time
     help="Where results go; made if it is not there.",
 )
 @_common.segment_options
-@click.option(
-    "--channel",
-    type=click.IntRange(min=0),
-    metavar="N",
-    help="Look at this channel only; the first is 0.",
-)
+@_reading.options
 @click.option("--overwrite", is_flag=True, help="Replace results that are there.")
 @_common.engine_options
 def command(
     paths: tuple[str, ...],
     model: str,
     output: Path,
-    channel: int | None,
+    axes: str | None,
+    channel: str | None,
+    pixel_size: float | None,
     overwrite: bool,
     engine: str | None,
     precision: str,
@@ -58,8 +55,9 @@ def command(
 ) -> None:
     """Find the objects in images.
 
-    IMAGES are files, or folders of TIFF, PNG, JPEG or BMP. For each image NAME the
-    folder --output then holds
+    IMAGES are files, or folders of them: TIFF (OME, ImageJ), PNG, JPEG, BMP, NPY,
+    OME-Zarr and Zarr; CZI, LIF and ND2 with the extra of that name. For each image
+    NAME the folder --output then holds
 
     \b
       NAME_masks.tif        label image: 0 is background, 1, 2, ... the objects
@@ -83,7 +81,9 @@ def command(
     _common.check_writable(output)
     file = _common.find_weights(model)
     facts = weights.read_facts(file)
-    jobs = _checked(sources, output, facts["channels"], channel)
+    reading = _reading.Understanding(axes, channel, pixel_size)
+    reading.warn(facts, model)
+    jobs = _checked(sources, output, facts, reading)
     _refuse_clashes(jobs, overwrite)
     segmenter = _common.load(file, backend, engine, precision)
     with _emptied(output):
@@ -100,9 +100,11 @@ class Job:
 
     source: Path
     output: Path
-    channel: int | None
-    frames: int
-    image: np.ndarray | None  # (T, Y, X, C), None where it is read again
+    reading: _reading.Understanding
+    frames: int = 1
+    pixel_size: tuple[float, float] | None = None
+    scaled: bool = False  # to the pixel size that the weights were trained at
+    image: np.ndarray | None = None  # (T, Y, X, C), None where it is read again
 
     @property
     def masks(self) -> Path:
@@ -125,18 +127,17 @@ class Job:
 
     def read(self) -> np.ndarray:
         """Return the image (T, Y, X, C) with the channels the network is shown."""
-        from unet_zoo import images
-
         if self.image is not None:
             return self.image
-        image = images.read(self.source)
-        if self.channel is None:
-            return image
-        return image[..., self.channel : self.channel + 1]
+        with self.reading.open(self.source) as opened:
+            return opened.read_all()
 
 
 def _checked(
-    sources: Sequence[Path], output: Path, wanted: int, channel: int | None
+    sources: Sequence[Path],
+    output: Path,
+    facts: dict[str, Any],
+    reading: _reading.Understanding,
 ) -> list[Job]:
     """Read every image once; the first that cannot be segmented is refused."""
     import numpy as np
@@ -144,25 +145,12 @@ def _checked(
     jobs: list[Job] = []
     held = 0
     for source in sources:
-        job = Job(source, output, None, 1, None)
-        image = job.read()
-        there = image.shape[-1]
-        if channel is not None and channel >= there:
-            message = (
-                f"{source} has {there} channel(s), counted from 0; --channel {channel} "
-                "is not there."
-            )
-            raise errors.InputError(message)
-        job.channel = channel
-        if channel is not None:
-            image = image[..., channel : channel + 1]
-        if image.shape[-1] != wanted:
-            message = (
-                f"{source} has {image.shape[-1]} channel(s), the model takes {wanted}."
-            )
-            if wanted == 1:
-                message += " Choose one, such as --channel 0."
-            raise errors.InputError(message)
+        job = Job(source, output, reading)
+        with reading.open(source) as opened:
+            reading.check_channels(opened, facts["channels"])
+            job.pixel_size = opened.pixel_size
+            image = opened.read_all()
+        job.scaled = facts.get("pixel_size") is not None and job.pixel_size is not None
         if image.dtype.kind == "f" and not np.isfinite(image).all():
             wrong = int(np.count_nonzero(~np.isfinite(image)))
             message = (
@@ -240,6 +228,8 @@ def _segment(segmenter: Segmenter, job: Job, options: dict[str, Any], tick: Any)
     from unet_zoo import images, outputs
 
     image = job.read()
+    if job.scaled:
+        options = {**options, "pixel_size": job.pixel_size}
     labels, tables = [], []
     for number, frame in enumerate(image):
         found = segmenter.segment(frame, **options)
