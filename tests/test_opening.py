@@ -181,7 +181,7 @@ def test_channels_by_name(tmp_path):
     with pytest.raises(InputError, match=r"has 4 channel\(s\), counted from 0"):
         images.open_image(path, channel=4)
     np.save(tmp_path / "b.npy", COLOURS)
-    with pytest.raises(InputError, match="without names; 'DAPI' is not there"):
+    with pytest.raises(InputError, match=r"without names; .*'DAPI' is not there"):
         images.open_image(tmp_path / "b.npy", channel="DAPI")
 
 
@@ -194,7 +194,10 @@ def test_channels_by_name(tmp_path):
         ({"resolution": (300, 300), "resolutionunit": "INCH"}, None),
         ({"resolution": (1, 1), "resolutionunit": "CENTIMETER"}, None),
         ({"resolution": (2, 2)}, None),
-        ({"ome": True, "metadata": {"PhysicalSizeX": 0.5, "PhysicalSizeY": 1}}, (1, 0.5)),
+        (
+            {"ome": True, "metadata": {"PhysicalSizeX": 0.5, "PhysicalSizeY": 1}},
+            (1, 0.5),
+        ),
         (
             {
                 "ome": True,
@@ -206,7 +209,10 @@ def test_channels_by_name(tmp_path):
             (1.0, 0.65),
         ),
         (
-            {"ome": True, "metadata": {"PhysicalSizeX": 2, "PhysicalSizeXUnit": "pixel"}},
+            {
+                "ome": True,
+                "metadata": {"PhysicalSizeX": 2, "PhysicalSizeXUnit": "pixel"},
+            },
             None,
         ),
     ],
@@ -373,7 +379,7 @@ def test_zarr_that_makes_no_sense(tmp_path, change, words):
     write_zarr(path, STACK[0, 0, 0], chunks=(70, 90), zarr_format=2)
     meta = json.loads((path / ".zarray").read_text())
     (path / ".zarray").write_text(json.dumps(meta | change))
-    with pytest.raises(InputError, match=rf"a\.zarr: .*{words}"):  # noqa: PT012
+    with pytest.raises(InputError, match=rf"a\.zarr: .*{words}"):
         images.open_image(path).read(0, slice(0, 70), slice(0, 90))
 
 

@@ -8,15 +8,22 @@ _JPEG = (6, 7, 33007, 34892)
 _JPEG2000 = (33003, 33004, 33005, 34712, 34934)
 
 
-def check(data: bytes, compression: int, size: tuple[int, int]) -> None:
-    """Refuse a JPEG or JPEG 2000 segment that is larger than the tile it fills.
+# What a byte can become at most: of LZW, deflate (two numbers) and PackBits.
+_DENSEST = {5: 2048, 8: 1040, 32946: 1040, 32773: 128}
 
-    Their decoders make room for what the segment says of itself, be it terabytes; of
-    all other compressions the output is bounded by the tile.
+
+def check(data: bytes, compression: int, size: tuple[int, int], room: int) -> None:
+    """Refuse a segment that cannot be what fills a tile of `size`, `room` bytes.
+
+    The decoders of JPEG and JPEG 2000 make room for what the segment says of itself,
+    be it terabytes. Others make room for the tile, which a few bytes cannot fill.
 
     Raises:
-        ValueError: which size it claims.
+        ValueError: which size it has, and should have.
     """
+    if room > _DENSEST.get(compression, room) * len(data) + 2**16:
+        message = f"{len(data)} bytes cannot hold the {room} of a segment"
+        raise ValueError(message)
     claimed = None
     if compression in _JPEG:
         claimed = jpeg_size(data)

@@ -337,11 +337,11 @@ def _channel(
         lower = [name.lower() for name in names or ()]
         if lower.count(wanted.lower()) == 1:
             return lower.index(wanted.lower())
-        if wanted.isdecimal():
+        if wanted.removeprefix("-").isdecimal():
             wanted = int(wanted)
     if isinstance(wanted, str):
         if names is None:
-            message = f"{there}, without names; {wanted!r} is not there."
+            message = f"{there}, without names; --channel {wanted!r} is not there."
             raise InputError(message)
         kind = f"channel of {path}:"
         raise unknown(kind, wanted, names)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
@@ -50,6 +51,11 @@ class Source:
     remark: str = ""
     unclear: str = ""
     close: Callable[[], None] = _nothing
+
+    def __post_init__(self) -> None:
+        # Sizes come from files, where they may be anything.
+        self.shape = tuple(map(operator.index, self.shape))
+        self.unit = tuple(map(operator.index, self.unit))
 
 
 class Recent:

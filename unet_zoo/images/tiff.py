@@ -308,6 +308,16 @@ class _Paged:
             found[plane, y0:y1, x0:x1] = part
         return found
 
+    def _room(self, index: int) -> int:
+        """Return how many bytes a strip or tile decodes to at least."""
+        high, wide = self._size
+        _, _, height, width, _ = self._key.shaped
+        per_row = -(-width // wide)
+        row = index % (-(-height // high) * per_row) // per_row
+        rows, bits = min(high, height - row * high), self._key.bitspersample
+        bits = bits if isinstance(bits, int) else 1
+        return rows * min(wide, width) * self._samples * bits // 8
+
     def _segment(self, page: Any, index: int) -> np.ndarray:
         """Decode one strip or tile, (rows, columns, samples)."""
         with self._lock, _heard(self._path):
@@ -328,7 +338,9 @@ class _Paged:
                 data = handle.read(count)
         options: dict[str, Any] = {}
         if data is not None:
-            codestreams.check(data, self._key.compression, self._size)
+            codestreams.check(
+                data, self._key.compression, self._size, self._room(index)
+            )
         if self._key.compression in _JPEG:
             options = {"jpegtables": tables, "jpegheader": self._key.jpegheader}
         with _heard(self._path):

@@ -148,6 +148,8 @@ def decode(name: str, options: dict[str, Any], data: bytes, room: int) -> bytes:
     if name == "lz4":  # of numcodecs: the length, then the block
         claimed = int.from_bytes(data[:4], "little")
         return bytes(imagecodecs.lz4_decode(data[4:], out=min(claimed, room)))
+    if name in ("bz2", "lzma"):  # these stop where the room ends, and say nothing
+        room += 1
     function = getattr(imagecodecs, f"{name}_decode")
     return bytes(function(data, out=room))
 
