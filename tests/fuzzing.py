@@ -24,6 +24,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import makers
 import numpy as np
 import PIL.Image
 import tifffile
@@ -80,6 +81,8 @@ def samples(folder: Path) -> list[Path]:
     ):
         _zarr(folder / f"{name}.zarr", **options)
     _ome_zarr(folder / "ome.zarr")
+    makers.write_czi(folder / "a.czi", SMALL, (32, 48), 5)
+    makers.write_lif(folder / "a.lif", SMALL)
     return sorted(each for each in folder.iterdir() if not each.name.startswith("."))
 
 
