@@ -373,7 +373,8 @@ def _plain(path: Path, dtype: np.dtype) -> np.dtype:
 
 
 def _converted(image: np.ndarray, dtype: np.dtype) -> np.ndarray:
-    with np.errstate(over="ignore"):  # too large becomes inf, which is refused
+    # Too large becomes inf, which is refused; so is a NaN of any kind.
+    with np.errstate(over="ignore", invalid="ignore"):
         return np.ascontiguousarray(image, dtype)
 
 
