@@ -21,6 +21,7 @@ from unet_zoo.images.axes import Selection
 from unet_zoo.images.sources import PixelSize, Recent, Source, extent
 
 _PACKAGES = {"czi": "czifile", "lif": "liffile", "nd2": "nd2"}
+_SPARSEST = 100  # times as many pixels as its tiles may the image of a CZI have
 _ZSTD = (5, 6)  # compressions of CZI that czifile leaves to others
 
 
@@ -170,6 +171,10 @@ def _czi(path: Path, package: ModuleType) -> Source:
         if not blocks:
             raise refusing.unreadable(path, "it holds no image")
         first, shape = file.start, tuple(int(size) for size in file.shape)
+        there = sum(math.prod(entry.shape) for entry in blocks)
+        if math.prod(shape) > _SPARSEST * there + 2**20:
+            reason = f"its {len(blocks)} tiles lie too far apart, in {shape}"
+            raise refusing.damaged(path, reason)
         dtype = np.dtype(file.dtype)
         unit = max((entry.shape for entry in blocks), key=math.prod)
         # Zeiss's S is the scene, and 0 what others call S, the colours.

@@ -137,7 +137,12 @@ class Image:
         _check_size(self.path, self.shape)
         if self.shape[0] == 1:
             return self.read(0)[None]
-        found = np.empty(self.shape, self.dtype)
+        try:
+            found = np.empty(self.shape, self.dtype)
+        except MemoryError as error:
+            size = math.prod(self.shape) * self.dtype.itemsize
+            reason = f"all its frames are {size} bytes, more than there is memory"
+            raise refusing.unreadable(self.path, reason) from error
         for frame in range(self.shape[0]):
             found[frame] = self.read(frame)
         return found
