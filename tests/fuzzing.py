@@ -83,6 +83,7 @@ def samples(folder: Path) -> list[Path]:
     _ome_zarr(folder / "ome.zarr")
     makers.write_czi(folder / "a.czi", SMALL, (32, 48), 5)
     makers.write_lif(folder / "a.lif", SMALL)
+    makers.write_nd2(folder / "a.nd2", SMALL)
     return sorted(each for each in folder.iterdir() if not each.name.startswith("."))
 
 

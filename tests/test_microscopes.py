@@ -56,6 +56,20 @@ def test_lif(tmp_path):
         images.open_image(tmp_path / "c.lif")
 
 
+def test_nd2(tmp_path):
+    pytest.importorskip("nd2")
+    makers.write_nd2(tmp_path / "a.nd2", STACK)
+    image = same(tmp_path / "a.nd2", FRAMES)
+    assert image.pixel_size == (0.5, 0.5)
+    assert image.channels == ("A", "B")
+    same(tmp_path / "a.nd2", FRAMES[..., 1:], channel="B")
+    content = (tmp_path / "a.nd2").read_bytes()
+    for share in (0.01, 0.3, 0.6, 0.9):
+        (tmp_path / "b.nd2").write_bytes(content[: int(share * len(content))])
+        with pytest.raises(InputError, match=r"b\.nd2"):
+            same(tmp_path / "b.nd2", FRAMES)
+
+
 @pytest.mark.parametrize(
     ("package", "start"),
     [

@@ -90,7 +90,9 @@ def _nd2(path: Path, package: ModuleType) -> Source:
             return np.asarray(file.read_frame(number))
 
         voxel = file.voxel_size()
+        size = units.micrometres(voxel.y, voxel.x, "um")
         channels = getattr(file.metadata, "channels", None) or []
+        measured = [flag for c in channels[:1] for flag in c.volume.axesCalibrated[:2]]
         names = tuple(str(each.channel.name) for each in channels)
         unit = shape[len(outer) :]
         return Source(
@@ -99,7 +101,7 @@ def _nd2(path: Path, package: ModuleType) -> Source:
             np.dtype(file.dtype),
             _by_frames(axes, shape, inner, get),
             unit,
-            pixel_size=units.micrometres(voxel.y, voxel.x, "um"),
+            pixel_size=size if all(measured) else None,
             channels=names or None,
             close=file.close,
         )
