@@ -371,6 +371,7 @@ def main(folder: Path, seed: int, count: int) -> dict[str, Any]:
         collections.Counter
     )
     wrong: list[str] = []
+    costly: list[str] = []
     slowest = grown = 0.0
     for number in range(count):
         source = whole[number % len(whole)]
@@ -380,6 +381,8 @@ def main(folder: Path, seed: int, count: int) -> dict[str, Any]:
         how = mutate(path, draw)
         result = watched(path)
         slowest, grown = max(slowest, result["seconds"]), max(grown, result["grown"])
+        if result["grown"] > 2**26 or result["seconds"] > 2:
+            costly.append(f"{path.name} ({how}): {result}")
         kinds[source.name]["array" if result["said"] == "array" else "refused"] += 1
         if result["wrong"]:
             wrong.append(f"{path.name} ({how}): {result['wrong']}")
@@ -389,7 +392,7 @@ def main(folder: Path, seed: int, count: int) -> dict[str, Any]:
             path.unlink()
     return {
         "whole": dict(zip(names, first, strict=True)), "bombs": results,
-        "kinds": kinds, "wrong": wrong, "slowest": slowest, "grown": grown,
+        "kinds": kinds, "wrong": wrong, "costly": costly, "slowest": slowest, "grown": grown,
         "control": [hog["grown"], sleeper["seconds"]],
     }  # fmt: skip
 

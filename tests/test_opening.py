@@ -161,6 +161,18 @@ def test_axes_that_nothing_names_are_guessed_and_told(tmp_path):
             images.open_image(path, axes=wrong)
 
 
+@pytest.mark.parametrize(
+    "shape", [(9, 3), (9, 1), (1, 1), (5, 9, 4, 3), (2, 5, 9, 4, 3)]
+)
+def test_narrow_images_are_not_taken_for_colours(tmp_path, shape):
+    path = tmp_path / "a.tif"
+    data = np.arange(np.prod(shape), dtype=np.uint8).reshape(shape)
+    colours = {"photometric": "rgb"} if len(shape) > 2 else {}
+    tifffile.imwrite(path, data, **colours)
+    expected = data.reshape(-1, 9, 4, 3) if colours else data[None, ..., None]
+    np.testing.assert_array_equal(images.read(path), expected)
+
+
 def test_axes_of_one_value_may_be_left_out_or_named(tmp_path):
     path = tmp_path / "a.ome.tif"
     options = {"photometric": "minisblack", "compression": "zlib"}

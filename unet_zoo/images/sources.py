@@ -79,7 +79,7 @@ class Recent:
                 return self._kept[key]
         made = make()
         with self._lock:
-            if key not in self._kept:
+            if key not in self._kept and made.nbytes:  # nothing is kept of nothing
                 self._kept[key] = made
                 self._bytes += made.nbytes
             while self._bytes > KEPT and len(self._kept) > 1:

@@ -54,11 +54,8 @@ def _source(
         raise refusing.unreadable(path, f"its axes {axes!r} lack Y or X")
     guess = unclear = ""
     row = axes.index("Y")
-    if (
-        axes[:row].endswith("Q")
-        and axes.endswith(("YX", "YXS"))
-        and shape[row + 1] <= 4
-    ):
+    last = axes.endswith("YX") or (axes.endswith("YXS") and shape[-1] == 1)
+    if axes[:row].endswith("Q") and last and shape[row - 1] > 1 and shape[row + 1] <= 4:
         unclear = (
             f"its axes have no names and its shape {series.shape} leaves open "
             "whether the last one is colour; save it with axes, such as "
