@@ -392,7 +392,8 @@ def main(folder: Path, seed: int, count: int) -> dict[str, Any]:
             path.unlink()
     return {
         "whole": dict(zip(names, first, strict=True)), "bombs": results,
-        "kinds": kinds, "wrong": wrong, "costly": costly, "slowest": slowest, "grown": grown,
+        "kinds": kinds, "wrong": wrong, "costly": costly,
+        "slowest": slowest, "grown": grown,
         "control": [hog["grown"], sleeper["seconds"]],
     }  # fmt: skip
 
