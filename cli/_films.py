@@ -83,8 +83,9 @@ def segment(
     def frames() -> Iterator[np.ndarray]:
         nonlocal objects
         for job in film.jobs:
+            scaled = {"pixel_size": job.pixel_size} if job.scaled else {}
             for frame in job.read():
-                found = segmenter.segment(frame, **options)
+                found = segmenter.segment(frame, **scaled, **options)
                 objects += found.count
                 yield found.labels
                 tick()

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from unet_zoo import errors, files
-from unet_zoo.cli import _common
+from unet_zoo.cli import _common, _reading
 from unet_zoo.outputs import writers
 
 if TYPE_CHECKING:
@@ -51,12 +51,7 @@ def _kinds() -> str:
     help="Where results go; made if it is not there.",
 )
 @_common.segment_options
-@click.option(
-    "--channel",
-    type=click.IntRange(min=0),
-    metavar="N",
-    help="Look at this channel only; the first is 0.",
-)
+@_reading.options
 @click.option(
     "--write",
     "names",
@@ -76,7 +71,9 @@ def command(
     paths: tuple[str, ...],
     model: str,
     output: Path,
-    channel: int | None,
+    axes: str | None,
+    channel: str | None,
+    pixel_size: float | None,
     names: str | None,
     layout: str | None,
     overwrite: bool,
@@ -87,8 +84,9 @@ def command(
 ) -> None:
     """Find the objects in images.
 
-    IMAGES are files, or folders of TIFF, PNG, JPEG or BMP. For each image NAME the
-    folder --output then holds
+    IMAGES are files, or folders of them: TIFF (OME, ImageJ), PNG, JPEG, BMP, NPY,
+    OME-Zarr and Zarr; CZI, LIF and ND2 with the extra of that name. For each image
+    NAME the folder --output then holds
 
     \b
       NAME_masks.tif        label image: 0 is background, 1, 2, ... the objects
@@ -123,16 +121,18 @@ def command(
     _common.check_writable(output)
     file = _common.find_weights(model)
     facts = weights.read_facts(file)
-    jobs = _checked(sources, output, kinds, facts["channels"], channel)
+    reading = _reading.Understanding(axes, channel, pixel_size)
+    reading.warn(facts, model)
+    jobs = _checked(sources, output, kinds, facts, reading)
     films = _films.arranged(jobs, output) if layout == "ctc" else []
     _refuse_clashes(films or jobs, overwrite)
     segmenter = _common.load(file, backend, engine, precision)
     segment = _films.segment if films else _segment
     chosen = _common.given(**options)
     asked = chosen | _common.given(engine=engine, precision=precision)
+    asked |= _common.given(axes=axes, pixel_size=pixel_size)
     found = [
-        records.Image(job.source.stem, job.source, job.frames, job.channel)
-        for job in jobs
+        records.Image(job.source.stem, job.source, job.frames, channel) for job in jobs
     ]
     with _emptied(output), contextlib.ExitStack() as after:
         if not films:
@@ -153,12 +153,13 @@ class Job:
 
     source: Path
     output: Path
-    channel: int | None
-    frames: int
-    image: np.ndarray | None  # (T, Y, X, C), None where it is read again
+    reading: _reading.Understanding
     kinds: Sequence[writers.Writer] = ()
+    frames: int = 1
     size: tuple[int, int] = (0, 0)
     pixel_size: tuple[float, float] | None = None  # (y, x) in micrometres
+    scaled: bool = False  # to the pixel size that the weights were trained at
+    image: np.ndarray | None = None  # (T, Y, X, C), None where it is read again
 
     @property
     def results(self) -> list[Path]:
@@ -182,14 +183,10 @@ class Job:
 
     def read(self) -> np.ndarray:
         """Return the image (T, Y, X, C) with the channels the network is shown."""
-        from unet_zoo import images
-
         if self.image is not None:
             return self.image
-        image = images.read(self.source)
-        if self.channel is None:
-            return image
-        return image[..., self.channel : self.channel + 1]
+        with self.reading.open(self.source) as opened:
+            return opened.read_all()
 
 
 def _chosen(names: str | None, layout: str | None) -> list[writers.Writer]:
@@ -214,8 +211,8 @@ def _checked(
     sources: Sequence[Path],
     output: Path,
     kinds: Sequence[writers.Writer],
-    wanted: int,
-    channel: int | None,
+    facts: dict[str, Any],
+    reading: _reading.Understanding,
 ) -> list[Job]:
     """Read every image once; the first that cannot be segmented is refused."""
     import numpy as np
@@ -223,25 +220,12 @@ def _checked(
     jobs: list[Job] = []
     held = 0
     for source in sources:
-        job = Job(source, output, None, 1, None, kinds)
-        image = job.read()
-        there = image.shape[-1]
-        if channel is not None and channel >= there:
-            message = (
-                f"{source} has {there} channel(s), counted from 0; --channel {channel} "
-                "is not there."
-            )
-            raise errors.InputError(message)
-        job.channel = channel
-        if channel is not None:
-            image = image[..., channel : channel + 1]
-        if image.shape[-1] != wanted:
-            message = (
-                f"{source} has {image.shape[-1]} channel(s), the model takes {wanted}."
-            )
-            if wanted == 1:
-                message += " Choose one, such as --channel 0."
-            raise errors.InputError(message)
+        job = Job(source, output, reading, kinds)
+        with reading.open(source) as opened:
+            reading.check_channels(opened, facts["channels"])
+            job.pixel_size = opened.pixel_size
+            image = opened.read_all()
+        job.scaled = facts.get("pixel_size") is not None and job.pixel_size is not None
         if image.dtype.kind == "f" and not np.isfinite(image).all():
             wrong = int(np.count_nonzero(~np.isfinite(image)))
             message = (
@@ -319,6 +303,8 @@ def _segment(segmenter: Segmenter, job: Job, options: dict[str, Any], tick: Any)
 
     names = [kind.name for kind in job.kinds]
     image = job.read()
+    if job.scaled:
+        options = {**options, "pixel_size": job.pixel_size}
     frames = []
     for frame in image:
         found = segmenter.segment(frame, **options)

@@ -36,7 +36,7 @@ class Image:
     name: str  # of its results: NAME_masks.tif, NAME_objects.csv
     source: Path
     frames: int = 1
-    channel: int | None = None  # None: all
+    channel: int | str | None = None  # None: all
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,7 +46,7 @@ class Past:
     source: Path  # absolute; it may be gone
     bytes: int
     frames: int
-    channel: int | None
+    channel: int | str | None
     run: Mapping[str, Any]  # model, weights, sha256, options, versions
 
 

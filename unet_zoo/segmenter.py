@@ -38,6 +38,7 @@ _WHOLE = 1024 * 1024  # pixels of the network's image that are predicted in one 
 _TILE = 512
 # Bytes of a prediction that a result keeps; larger ones are predicted anew when asked.
 _KEPT = 2**30
+_COARSER = 32  # times the pixel size of the training; beyond, the metadata are wrong
 
 
 class Segmenter:
@@ -105,8 +106,9 @@ class Segmenter:
 
     def segment(
         self,
-        image: np.ndarray,
+        image: np.ndarray | str | os.PathLike[str] | images.Image,
         *,
+        pixel_size: float | tuple[float, float] | None = None,
         tta: int | None = None,
         tile: int | None = None,
         progress: Callable[[int, int], None] | None = None,
@@ -115,7 +117,11 @@ class Segmenter:
         """Return the objects of an image, or of each frame of a stack.
 
         Args:
-            image: (Y, X), (Y, X, C) or (T, Y, X, C), any number type, any size.
+            image: (Y, X), (Y, X, C) or (T, Y, X, C), any number type, any size; or the
+                path of a file, or what `images.open_image` gave.
+            pixel_size: of the image in micrometres, one or (y, x), for a model that
+                says at which it was trained (`facts["pixel_size"]`): the image is
+                scaled to that. None: that of the file; of an array, that of training.
             tta: flips and rotations averaged, 1, 4, 7 or 8 (see `TTA`); None: what
                 the weights were published with.
             tile: side of the tiles in pixels of the network's image; None: the whole
@@ -138,39 +144,55 @@ class Segmenter:
         for word in options:
             if word not in OPTIONS:
                 raise unknown(kind="option of segment", word=word, options=OPTIONS)
+        seeing: dict[str, Any] = {"pixel_size": pixel_size, "tta": tta, "tile": tile}
+        told = {"tta": tta, "tile": tile, "progress": progress, **options}
+        if isinstance(image, str | os.PathLike):
+            with images.open_image(image) as opened:
+                return self.segment(opened, pixel_size=pixel_size, **told)
+        if isinstance(image, images.Image):
+            if pixel_size is None and self.facts.get("pixel_size") is not None:
+                pixel_size = image.pixel_size
+            frames = image.read_all()
+            frames = frames[0] if len(frames) == 1 else frames
+            result = self.segment(frames, pixel_size=pixel_size, **told)
+            result.name, result.pixel_size = image.path.name, image.pixel_size
+            return result
         image = np.asarray(image)
         if image.ndim == 4:
-            large = image[..., 0].size * self.target.channels * 4 > _KEPT
-            frames = []
-            for frame in image:
-                found = self.segment(
-                    frame, tta=tta, tile=tile, progress=progress, **options
-                )
-                if large:
-                    found.forget(
-                        functools.partial(self.predict, frame, tta=tta, tile=tile)
-                    )
-                frames.append(found)
-            return outputs.Result.stack(frames, image)
-        prediction = self.predict(image, tta=tta, tile=tile, progress=progress)
-        again = functools.partial(self.predict, image, tta=tta, tile=tile)
+            found = [self.segment(one, pixel_size=pixel_size, **told) for one in image]
+            if image[..., 0].size * self.target.channels * 4 > _KEPT:
+                for one, result in zip(image, found, strict=True):
+                    result.forget(functools.partial(self.predict, one, **seeing))
+            return outputs.Result.stack(found, image)
+        prediction = self.predict(image, progress=progress, **seeing)
+        again = functools.partial(self.predict, image, **seeing)
         return outputs.Result(
-            self.decode(prediction, **options),
+            self.decode(prediction, pixel_size=pixel_size, **options),
             image,
             prediction=prediction if prediction.nbytes <= _KEPT else again,
             foreground=self.target.foreground,
+            pixel_size=pixel_size,
             classes=self.target.name == "semantic" and self.target.channels > 2,
         )
 
-    def decode(self, prediction: np.ndarray, **options: Any) -> np.ndarray:
+    def decode(
+        self,
+        prediction: np.ndarray,
+        *,
+        pixel_size: float | tuple[float, float] | None = None,
+        **options: Any,
+    ) -> np.ndarray:
         """Return int32 (Y, X) labels of what `predict` gave; options of `segment`."""
         chosen = {**self.facts.get("decode", {}), **options}
-        return self.target.decode(prediction, scale=self.facts["scale"], **chosen)
+        y, x = self._scales(pixel_size)
+        scale = y if y == x else math.sqrt(y * x)
+        return self.target.decode(prediction, scale=scale, **chosen)
 
     def predict(
         self,
         image: np.ndarray,
         *,
+        pixel_size: float | tuple[float, float] | None = None,
         tta: int | None = None,
         tile: int | None = None,
         progress: Callable[[int, int], None] | None = None,
@@ -179,6 +201,7 @@ class Segmenter:
 
         Args:
             image: (Y, X) or (Y, X, C).
+            pixel_size: see `segment`.
             tta: see `segment`.
             tile: see `segment`.
             progress: see `segment`.
@@ -193,8 +216,10 @@ class Segmenter:
             raise InputError(message)
         size = image.shape[:2]
         image = images.normalize(image, self.facts["normalization"])
-        if self.facts["scale"] != 1.0:
-            image = images.rescale(image, self.facts["scale"])
+        scales = self._scales(pixel_size)
+        if scales != (1.0, 1.0):
+            shape = [max(1, round(n * f)) for n, f in zip(size, scales, strict=True)]
+            image = images.rescale(image, shape=(shape[0], shape[1]))
         if tile is None and image.shape[0] * image.shape[1] > _WHOLE:
             tile = _TILE
         total: Any = 0.0
@@ -215,6 +240,28 @@ class Segmenter:
         if prediction.shape[:2] != size:
             prediction = images.rescale(prediction, shape=size)
         return prediction
+
+    def _scales(
+        self, pixel_size: float | tuple[float, float] | None
+    ) -> tuple[float, float]:
+        """Return the size of the network's image relative to the one given, y and x."""
+        scale, trained = float(self.facts["scale"]), self.facts.get("pixel_size")
+        if pixel_size is None:
+            return scale, scale
+        if trained is None:
+            message = (
+                f"`pixel_size` cannot be used: {self.name!r} does not say at which it "
+                f"was trained. Leave it out. Received: {pixel_size}"
+            )
+            raise InputError(message)
+        y, x = (np.broadcast_to(pixel_size, 2) / np.broadcast_to(trained, 2)).tolist()
+        if not all(1 / _COARSER <= factor <= _COARSER for factor in (y, x)):
+            message = (
+                f"`pixel_size` must be within {_COARSER} times that of the training, "
+                f"{trained} micrometres. Received: {pixel_size}"
+            )
+            raise InputError(message)
+        return scale * y, scale * x
 
     @property
     def _padding(self) -> str:
@@ -309,6 +356,7 @@ class Ensemble(Segmenter):
         self,
         image: np.ndarray,
         *,
+        pixel_size: float | tuple[float, float] | None = None,
         tta: int | None = None,
         tile: int | None = None,
         progress: Callable[[int, int], None] | None = None,
@@ -316,7 +364,9 @@ class Ensemble(Segmenter):
         """Return the mean of what the members predict; see `Segmenter.predict`."""
         total: Any = 0.0
         for member in self.members:
-            total = total + member.predict(image, tta=tta, tile=tile, progress=progress)
+            total = total + member.predict(
+                image, pixel_size=pixel_size, tta=tta, tile=tile, progress=progress
+            )
         return total / np.float32(len(self.members))
 
     def save(self, path: str | os.PathLike[str], *, dtype: str = "float32") -> None:

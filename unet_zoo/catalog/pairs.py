@@ -217,7 +217,7 @@ def stem(path: Path) -> str:
 
 def _listed(folder: Path) -> list[Path]:
     try:
-        return images.find(folder, masks=True)
+        return images.find(folder, masks=True, suffixes=images.SUFFIXES)
     except InputError:  # nothing in it, which is told in other words here
         return []
 
@@ -232,7 +232,7 @@ def _drawn(folder: Path) -> list[Path]:
 
 def _nothing(folder: Path) -> Problem:
     try:
-        images.find(folder, masks=True)
+        images.find(folder, masks=True, suffixes=images.SUFFIXES)
     except InputError as error:
         return problem_of(folder, error)
     return Problem(folder, f"There are no images in {folder}.")

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from unet_zoo.images.reading import MASK_SUFFIXES, SUFFIXES, find, read, read_one
+from unet_zoo.images.finding import MASK_SUFFIXES, READABLE, SUFFIXES, find
+from unet_zoo.images.reading import Image, open_image, read, read_one
 from unet_zoo.images.values import normalize, rescale, rescale_labels, to_uint8
 from unet_zoo.images.writing import replacing, write_labels, write_png, write_tiff
 
 __all__ = [
     "MASK_SUFFIXES",
+    "READABLE",
     "SUFFIXES",
+    "Image",
     "find",
     "normalize",
+    "open_image",
     "read",
     "read_one",
     "replacing",

@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
-import contextlib
-import difflib
-import io
-import logging
 import math
 import os
-import re
-from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from types import TracebackType
 
 import numpy as np
-import tifffile
 
-from unet_zoo.errors import InputError
-
-SUFFIXES = (".tif", ".tiff", ".png", ".jpg", ".jpeg", ".bmp")
-MASK_SUFFIXES = ("_masks", "_mask", "_cp_masks")
+from unet_zoo.errors import InputError, unknown
+from unet_zoo.images import axes as axes_of_files
+from unet_zoo.images import (
+    finding,
+    microscopes,
+    numpys,
+    ome_zarrs,
+    pictures,
+    refusing,
+    tiff,
+    units,
+    zarrs,
+)
+from unet_zoo.images.axes import Layout
+from unet_zoo.images.sources import PixelSize, Source
 
 # A header of a few bytes can ask for terabytes: more values than this are refused
 # before anything is decoded. Raise it for files that really are that large.
@@ -33,11 +37,169 @@ _MAGIC = {
     b"\x89PNG\r\n\x1a\n": "png",
     b"\xff\xd8\xff": "jpeg",
     b"BM": "bmp",
+    b"\x93NUMPY": "npy",
+    b"ZISRAWFI": "czi",
+    b"\x70\0\0\0": "lif",
+    b"\xda\xce\xbe\x0a": "nd2",
+    b"\0\0\0\x0cjP  ": "nd2",
 }
 
-# tifffile logs these and goes on with the frames it has: half a stack would pass
-# for a whole one.
-_BROKEN = re.compile(r"invalid (page )?offset|corrupt|failed to read", re.IGNORECASE)
+
+class Image:
+    """An image file opened, of which only the parts asked for are decoded.
+
+    Made by `open_image`; a context manager that closes the file.
+
+    Attributes:
+        path: of the file.
+        shape: (T, Y, X, C). Z, time, position and pages are all frames.
+        dtype: of what `read` returns.
+        axes: a letter for each axis as stored.
+        pixel_size: (y, x) in micrometres, None where neither the file nor the caller
+            says.
+        channels: a name per channel, None where the file has none.
+        guessed: whether the axes are a guess.
+        note: one sentence on how the file was understood, and the guess if it is one;
+            empty where the metadata say all.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        source: Source,
+        layout: Layout,
+        *,
+        channel: int | None,
+        pixel_size: PixelSize,
+        channels: tuple[str, ...] | None,
+        note: str,
+        guessed: bool,
+    ) -> None:
+        self.path, self.axes = path, layout.axes
+        self.pixel_size, self.channels = pixel_size, channels
+        self.note, self.guessed = note, guessed
+        self.dtype = _plain(path, source.dtype)
+        frames, height, width, there = layout.shape
+        self.shape = (frames, height, width, there if channel is None else 1)
+        self._source, self._layout, self._channel = source, layout, channel
+
+    def read(
+        self,
+        frame: int = 0,
+        rows: slice = slice(None),
+        columns: slice = slice(None),
+    ) -> np.ndarray:
+        """Return a part of a frame as an array (y, x, C).
+
+        The tiles, strips or chunks that it touches are decoded, of a file that is not
+        compressed the pixels alone; PNG, JPEG and BMP have no parts and are decoded
+        once, as a whole. Safe to call in threads.
+
+        Args:
+            frame: which of `shape[0]`, from 0.
+            rows: slice without a step.
+            columns: slice without a step.
+
+        Raises:
+            InputError: for a frame that is not there, or a damaged file.
+        """
+        if not 0 <= frame < self.shape[0]:
+            message = (
+                f"`frame` must be 0 to {self.shape[0] - 1} in {self.path}. "
+                f"Received: {frame}"
+            )
+            raise InputError(message)
+        bounds: list[slice] = []
+        for name, part, size in zip(
+            ("rows", "columns"), (rows, columns), self.shape[1:3], strict=True
+        ):
+            start, stop, step = part.indices(size)
+            if step != 1:
+                message = f"`{name}` must be a slice without a step. Received: {part}"
+                raise InputError(message)
+            bounds.append(slice(start, max(start, stop)))
+        sizes = [part.stop - part.start for part in bounds]
+        _check_size(self.path, (*sizes, self.shape[3]))
+        _check_size(self.path, self._source.unit)
+        if 0 in sizes:
+            return np.empty((*sizes, self.shape[3]), self.dtype)
+        selection = self._layout.selection(frame, bounds[0], bounds[1], self._channel)
+        try:
+            found = self._source.fetch(selection)
+        except InputError:
+            raise
+        except Exception as error:  # decoders raise anything when a file is broken
+            raise refusing.damaged(self.path, error) from error
+        return _converted(self._layout.arrange(found), self.dtype)
+
+    def read_all(self) -> np.ndarray:
+        """Return all frames, (T, Y, X, C)."""
+        _check_size(self.path, self.shape)
+        if self.shape[0] == 1:
+            return self.read(0)[None]
+        try:
+            found = np.empty(self.shape, self.dtype)
+        except MemoryError as error:
+            size = math.prod(self.shape) * self.dtype.itemsize
+            reason = f"all its frames are {size} bytes, more than there is memory"
+            raise refusing.unreadable(self.path, reason) from error
+        for frame in range(self.shape[0]):
+            found[frame] = self.read(frame)
+        return found
+
+    def close(self) -> None:
+        """Give the file back; `read` must not be called any more."""
+        self._source.close()
+
+    def __enter__(self) -> Image:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+def open_image(
+    path: str | os.PathLike[str],
+    *,
+    axes: str | None = None,
+    channel: int | str | None = None,
+    pixel_size: float | tuple[float, float] | None = None,
+    indices: bool = False,
+) -> Image:
+    """Open an image file, to read it part by part.
+
+    TIFF (OME, BigTIFF, ImageJ, pyramids), PNG, JPEG, BMP, NPY, Zarr and OME-Zarr; CZI,
+    LIF and ND2 with the extra of that name. The format is known by the content, not by
+    the suffix. Of a pyramid the full resolution is opened.
+
+    Args:
+        path: a file, or the folder that a Zarr array is.
+        axes: a letter for each axis as stored, Y and X among them, such as "TZCYX";
+            None: as the metadata say, else as it seems (`Image.guessed`). C is
+            channels, S colours, every other letter counts frames.
+        channel: the only channel to read: its number from 0, or its name.
+        pixel_size: in micrometres, one or (y, x), in place of what the file says.
+        indices: return the stored numbers of a palette, not its colours.
+
+    Raises:
+        InputError: naming the file and what is wrong with it, or with an argument.
+
+    Example:
+        >>> import tempfile, tifffile
+        >>> path = Path(tempfile.mkdtemp()) / "stack.ome.tif"
+        >>> stack = np.zeros((3, 2, 30, 40), "uint16")
+        >>> tifffile.imwrite(path, stack, metadata={"axes": "TCYX"})
+        >>> with open_image(path, channel=1) as image:
+        ...     image.shape, image.read(2, rows=slice(5, 10)).shape
+        ((3, 30, 40, 1), (5, 40, 1))
+    """
+    path = Path(path)
+    return _opened(path, axes, channel, _pixel_size(pixel_size), indices, False)
 
 
 def read(path: str | os.PathLike[str], *, indices: bool = False) -> np.ndarray:
@@ -50,57 +212,26 @@ def read(path: str | os.PathLike[str], *, indices: bool = False) -> np.ndarray:
     (WhiteIsZero). Palettes are expanded to colours, unless `indices` asks for the
     stored numbers, as one does for label images. An alpha channel is dropped when it
     is opaque throughout and refused otherwise. A photograph is turned upright as its
-    EXIF data say. The format is known by the content, not by the suffix.
+    EXIF data say. The format is known by the content, not by the suffix; see
+    `open_image` for the others.
 
-    Raises `InputError` that names the file and what is wrong with it.
+    Raises `InputError` that names the file and what is wrong with it, also where its
+    last axis may be colour or not and nothing says which.
 
-    >>> import tempfile
+    >>> import tempfile, tifffile
     >>> path = Path(tempfile.mkdtemp()) / "stack.tif"
     >>> tifffile.imwrite(path, np.zeros((7, 5, 6), "u2"), metadata={"axes": "TYX"})
     >>> read(path).shape
     (7, 5, 6, 1)
     """
-    path = Path(path)
-    if path.suffix.lower() not in SUFFIXES and not path.is_dir():
-        raise _unreadable(path, _unsupported(path))
-    try:
-        data = path.open("rb")
-    except IsADirectoryError:
-        raise _unreadable(path, "it is a folder, not an image file") from None
-    except FileNotFoundError:
-        raise _missing(path) from None
-    except OSError as error:
-        raise _unreadable(path, _reason(error)) from error
-    with data:
-        start = data.read(8)
-        data.seek(0)
-        if not start:
-            raise _unreadable(path, "it is empty (0 bytes)")
-        kinds = [kind for magic, kind in _MAGIC.items() if start.startswith(magic)]
-        if not kinds:
-            reason = (
-                f"its content is not TIFF, PNG, JPEG or BMP (starts with {start!r})"
-            )
-            raise _unreadable(path, reason)
-        try:
-            if kinds[0] == "tiff":
-                image = _read_tiff(path, data, indices)
-            else:
-                image = _read_picture(path, data, kinds[0], indices)
-        except InputError:
-            raise
-        except Exception as error:  # decoders raise anything when a file is broken
-            reason = f"it is damaged or truncated ({_reason(error)})"
-            raise _unreadable(path, reason) from error
-    if 0 in image.shape:
-        raise _unreadable(path, f"it holds no pixels, shape (T, Y, X, C) {image.shape}")
-    return _plain_dtype(path, image)
+    with _opened(Path(path), None, None, None, indices, True) as image:
+        return image.read_all()
 
 
 def read_one(path: str | os.PathLike[str], *, indices: bool = False) -> np.ndarray:
     """Read a file that holds one frame into an array (Y, X, C), as `read` does.
 
-    >>> import tempfile
+    >>> import tempfile, tifffile
     >>> path = Path(tempfile.mkdtemp()) / "one.tif"
     >>> tifffile.imwrite(path, np.zeros((5, 6, 3), np.uint8), photometric="rgb")
     >>> read_one(path).shape
@@ -110,178 +241,146 @@ def read_one(path: str | os.PathLike[str], *, indices: bool = False) -> np.ndarr
     image = read(path, indices=indices)
     if len(image) > 1:
         reason = f"it holds {len(image)} frames where one is expected; split the stack"
-        raise _unreadable(path, reason)
+        raise refusing.unreadable(path, reason)
     return image[0]
 
 
-def find(
-    paths: str | os.PathLike[str] | Iterable[str | os.PathLike[str]],
-    *,
-    masks: bool = False,
-) -> list[Path]:
-    """Return the image files that `paths` name.
-
-    Files stay as given; a folder stands for the images directly in it, in natural
-    order (t2 before t10), without hidden files and, unless `masks` is set, without the
-    mask of an image beside it (a_masks.tif where there is an a.tif).
-
-    >>> import tempfile
-    >>> folder = Path(tempfile.mkdtemp())
-    >>> for name in ("t10.png", "t2.png", "t2_masks.png", ".hidden.png", "notes.txt"):
-    ...     (folder / name).touch()
-    >>> [path.name for path in find(folder)]
-    ['t2.png', 't10.png']
-    """
-    if isinstance(paths, str | os.PathLike):
-        paths = [paths]
-    found: list[Path] = []
-    for path in map(Path, paths):
-        if path.is_dir():
-            found.extend(_listed(path, masks))
-        elif not path.exists():
-            raise _missing(path)
-        elif path.suffix.lower() not in SUFFIXES:
-            raise _unreadable(path, _unsupported(path))
-        else:
-            found.append(path)
-    return found
-
-
-def _read_tiff(path: Path, data: io.BufferedReader, indices: bool) -> np.ndarray:
-    with _tifffile_silent() as messages, tifffile.TiffFile(data) as file:
-        if not file.series:
-            raise _unreadable(path, "it is a TIFF without images, damaged or truncated")
-        series, first = file.series[0], file.series[0].keyframe
-        if len(file.series) > 1:
-            shapes = ", ".join(str(each.shape) for each in file.series[:4])
-            reason = f"it holds {len(file.series)} images of different kinds ({shapes})"
-            raise _unreadable(path, f"{reason}; save each to its own file")
-        axes = series.axes
-        if axes.count("Y") != 1 or axes.count("X") != 1:
-            raise _unreadable(path, f"its axes {axes!r} lack Y or X")
-        if "Q" in axes and axes[-1] == "X" and series.shape[-1] <= 4:
-            reason = (
-                f"its axes have no names and its shape {series.shape} leaves open "
-                "whether the last one is colour; save it with axes, such as "
-                "tifffile.imwrite(..., metadata={'axes': 'YXC'})"
-            )
-            raise _unreadable(path, reason)
-        _check_size(path, series.shape)
-        image = series.asarray()
-        # An OME-TIFF names pages in other files; absent ones would become zeros.
-        if series.kind == "ome" and any(page is None for page in series.pages):
-            raise _unreadable(path, "pages that its OME metadata name are missing")
-        broken = [message for message in messages if _BROKEN.search(message)]
-        if broken:
-            raise _unreadable(path, f"it is damaged or truncated ({broken[0]})")
-
-    frames = [axis for axis, name in enumerate(axes) if name not in "YXCS"]
-    channels = [axis for axis, name in enumerate(axes) if name == "C"]
-    samples = [axis for axis, name in enumerate(axes) if name == "S"]
-    order = [*frames, axes.index("Y"), axes.index("X"), *channels, *samples]
-    count = [
-        math.prod(image.shape[axis] for axis in some)
-        for some in (frames, channels, samples)
-    ]
-    height, width = image.shape[axes.index("Y")], image.shape[axes.index("X")]
-    image = image.transpose(order)
-    image = image.reshape(count[0], height, width, count[1], count[2])
-    # ImageJ's palettes colour what is shown; its values are the measurement.
-    palette = None if indices or file.is_imagej else first.colormap
-    if first.photometric == tifffile.PHOTOMETRIC.PALETTE and palette is not None:
-        colours = np.moveaxis(palette[:, image[..., 0, 0]], 0, -1)
-        image = (colours >> 8).astype(np.uint8)
-    if first.photometric == tifffile.PHOTOMETRIC.SEPARATED:
-        raise _unreadable(path, "its colours are CMYK; convert it to RGB")
-    alphas = (tifffile.EXTRASAMPLE.ASSOCALPHA, tifffile.EXTRASAMPLE.UNASSALPHA)
-    if samples and first.extrasamples and first.extrasamples[-1] in alphas:
-        image = _without_alpha(path, image)
-    return image.reshape(*image.shape[:3], math.prod(image.shape[3:]))
-
-
-def _read_picture(
-    path: Path, data: io.BufferedReader, kind: str, indices: bool
-) -> np.ndarray:
-    from PIL import BmpImagePlugin, ImageOps, JpegImagePlugin, PngImagePlugin
-
-    # Not Image.open: its limit on sizes is global and may be a warning or an error.
-    decoders: dict[str, Any] = {
-        "png": PngImagePlugin.PngImageFile,
-        "jpeg": JpegImagePlugin.JpegImageFile,
-        "bmp": BmpImagePlugin.BmpImageFile,
-    }
-    opened = decoders[kind](data)
-    if getattr(opened, "n_frames", 1) > 1:
-        raise _unreadable(path, "it is animated; save its frames as a TIFF stack")
-    _check_size(path, (opened.height, opened.width, len(opened.getbands())))
-    if opened.mode == "CMYK":
-        raise _unreadable(path, "its colours are CMYK; convert it to RGB")
-    opened.load()
-    if kind == "png" and _png_depth(data) == 16 and opened.mode != "I;16":
-        import imagecodecs
-
-        # Pillow keeps only the high byte of 16-bit colours.
-        data.seek(0)
-        pixels = imagecodecs.png_decode(data.read())
-        alpha = pixels.shape[-1] in (2, 4)
-    else:
-        if kind == "jpeg":
-            opened = ImageOps.exif_transpose(opened)
-        if opened.mode == "P" and not indices:
-            transparent = "transparency" in opened.info
-            opened = opened.convert("RGBA" if transparent else "RGB")
-        elif "transparency" in opened.info and opened.mode in ("L", "RGB"):
-            opened = opened.convert("LA" if opened.mode == "L" else "RGBA")
-        pixels = np.asarray(opened)
-        alpha = opened.mode in ("LA", "RGBA", "PA")
-    image = pixels.reshape(*pixels.shape[:2], -1)[None]
-    return _without_alpha(path, image) if alpha else image
-
-
-def _png_depth(data: io.BufferedReader) -> int:
-    data.seek(24)
-    return data.read(1)[0]
-
-
-def _without_alpha(path: Path, image: np.ndarray) -> np.ndarray:
-    alpha = image[..., -1]
-    opaque = np.iinfo(image.dtype).max if image.dtype.kind in "ui" else 1
-    clear = int(np.count_nonzero(alpha != opaque))
-    if clear:
-        reason = (
-            f"{clear} of its {alpha.size} pixels are transparent; flatten it, or, if "
-            "the last channel is not transparency, save it as a plain channel"
-        )
-        raise _unreadable(path, reason)
-    return image[..., :-1]
-
-
-def _plain_dtype(path: Path, image: np.ndarray) -> np.ndarray:
-    if image.dtype.kind == "b":
-        return image.astype(np.uint8)
-    if image.dtype.kind == "f":
-        with np.errstate(over="ignore"):  # too large becomes inf, which is refused
-            return image.astype(np.float32)
-    if image.dtype.kind in "ui":
-        return image.astype(image.dtype.newbyteorder("="), copy=False)
-    raise _unreadable(path, f"its values are {image.dtype}, not whole or real numbers")
-
-
-@contextlib.contextmanager
-def _tifffile_silent() -> Iterator[list[str]]:
-    """Collect what tifffile logs instead of letting it reach the terminal."""
-    messages: list[str] = []
-
-    def keep(record: logging.LogRecord) -> bool:
-        messages.append(record.getMessage())
-        return False
-
-    logger = logging.getLogger("tifffile")
-    logger.addFilter(keep)
+def _opened(
+    path: Path,
+    axes: str | None,
+    channel: int | str | None,
+    pixel_size: PixelSize,
+    indices: bool,
+    strict: bool,
+) -> Image:
     try:
-        yield messages
-    finally:
-        logger.removeFilter(keep)
+        source = _source(path, indices)
+    except InputError:
+        raise
+    except PermissionError as error:
+        raise refusing.unreadable(path, refusing.reason(error)) from error
+    except Exception as error:  # decoders raise anything when a file is broken
+        raise refusing.damaged(path, error) from error
+    try:
+        if axes is not None:
+            source.axes = axes_of_files.override(path, axes, source.axes, source.shape)
+            source.guess = ""
+        elif strict and source.unclear:
+            raise refusing.unreadable(path, source.unclear)
+        elif not source.axes:
+            reason = f"nothing names the {len(source.shape)} axes of {source.shape}"
+            raise refusing.unreadable(path, f"{reason}; give `axes`, such as 'TZCYX'")
+        layout = Layout.of(source.axes, source.shape)
+        if 0 in layout.shape:
+            reason = f"it holds no pixels, shape (T, Y, X, C) {layout.shape}"
+            raise refusing.unreadable(path, reason)
+        names = source.channels
+        if names is not None and len(names) != layout.shape[3]:
+            names = None
+        chosen = None
+        if channel is not None:
+            chosen = _channel(path, channel, layout.shape[3], names)
+            names = names and (names[chosen],)
+        return Image(
+            path,
+            source,
+            layout,
+            channel=chosen,
+            pixel_size=pixel_size or source.pixel_size,
+            channels=names,
+            note=_note(source, layout),
+            guessed=bool(source.guess),
+        )
+    except BaseException:
+        source.close()
+        raise
+
+
+def _source(path: Path, indices: bool) -> Source:
+    if path.is_dir():
+        if zarrs.is_zarr(path):
+            return ome_zarrs.open_zarr(path)
+        raise refusing.unreadable(path, "it is a folder, not an image file")
+    if path.suffix.lower() not in finding.READABLE:
+        raise refusing.unreadable(path, finding.unsupported(path))
+    try:
+        with path.open("rb") as data:
+            start = data.read(8)
+    except FileNotFoundError:
+        raise refusing.missing(path) from None
+    except OSError as error:
+        raise refusing.unreadable(path, refusing.reason(error)) from error
+    if not start:
+        raise refusing.unreadable(path, "it is empty (0 bytes)")
+    kinds = [kind for magic, kind in _MAGIC.items() if start.startswith(magic)]
+    if not kinds:
+        reason = f"its content is not TIFF, PNG, JPEG or BMP (starts with {start!r})"
+        raise refusing.unreadable(path, reason)
+    if kinds[0] == "tiff":
+        return tiff.open_tiff(path, indices)
+    if kinds[0] == "npy":
+        return numpys.open_npy(path)
+    if kinds[0] in ("czi", "lif", "nd2"):
+        return microscopes.open_file(path, kinds[0])
+    return pictures.open_picture(path, kinds[0], indices)
+
+
+def _note(source: Source, layout: Layout) -> str:
+    told = layout.told()
+    if source.guess:
+        axes, sizes = layout.stretched()
+        seen = f"{source.guess}, {sizes} is taken for {axes}; --axes says otherwise"
+        told = f"{seen}; {told}" if told else seen
+    return "; ".join(part for part in (told, source.remark) if part)
+
+
+def _channel(
+    path: Path, wanted: int | str, count: int, names: tuple[str, ...] | None
+) -> int:
+    there = f"{path} has {count} channel(s), counted from 0"
+    if isinstance(wanted, str):
+        lower = [name.lower() for name in names or ()]
+        if lower.count(wanted.lower()) == 1:
+            return lower.index(wanted.lower())
+        if wanted.removeprefix("-").isdecimal():
+            wanted = int(wanted)
+    if isinstance(wanted, str):
+        if names is None:
+            message = f"{there}, without names; --channel {wanted!r} is not there."
+            raise InputError(message)
+        kind = f"channel of {path}:"
+        raise unknown(kind, wanted, names)
+    if not 0 <= wanted < count:
+        message = f"{there}; --channel {wanted} is not there."
+        raise InputError(message)
+    return wanted
+
+
+def _pixel_size(given: float | tuple[float, float] | None) -> PixelSize:
+    if given is None:
+        return None
+    size = (given, given) if isinstance(given, int | float) else tuple(given)
+    if len(size) != 2 or not units.plausible(size):
+        message = f"`pixel_size` must be micrometres, one or (y, x). Received: {given}"
+        raise InputError(message)
+    return float(size[0]), float(size[1])
+
+
+def _plain(path: Path, dtype: np.dtype) -> np.dtype:
+    if dtype.kind == "b":
+        return np.dtype(np.uint8)
+    if dtype.kind == "f":
+        return np.dtype(np.float32)
+    if dtype.kind in "ui":
+        return dtype.newbyteorder("=")
+    reason = f"its values are {dtype}, not whole or real numbers"
+    raise refusing.unreadable(path, reason)
+
+
+def _converted(image: np.ndarray, dtype: np.dtype) -> np.ndarray:
+    # Too large becomes inf, which is refused; so is a NaN of any kind.
+    with np.errstate(over="ignore", invalid="ignore"):
+        return np.ascontiguousarray(image, dtype)
 
 
 def _check_size(path: Path, shape: tuple[int, ...]) -> None:
@@ -292,70 +391,4 @@ def _check_size(path: Path, shape: tuple[int, ...]) -> None:
             f"{MAX_VALUES}. Split it, or, if the file is to be trusted, raise "
             "unet_zoo.images.reading.MAX_VALUES"
         )
-        raise _unreadable(path, reason)
-
-
-def _listed(folder: Path, masks: bool) -> list[Path]:
-    try:
-        names = sorted(os.listdir(folder), key=_natural)
-    except OSError as error:
-        message = f"Cannot list {folder}: {_reason(error)}"
-        raise InputError(message) from error
-    images = [
-        folder / name
-        for name in names
-        if not name.startswith(".") and Path(name).suffix.lower() in SUFFIXES
-    ]
-    stems = {path.stem for path in images}
-    images = [
-        path
-        for path in images
-        if path.is_file()
-        and not any(
-            not masks
-            and path.stem.endswith(mark)
-            and path.stem.removesuffix(mark) in stems
-            for mark in MASK_SUFFIXES
-        )
-    ]
-    if not images:
-        message = (
-            f"No images in {folder} ({len(names)} other entries); expected files "
-            f"that end in {', '.join(SUFFIXES)} directly in it"
-        )
-        raise InputError(message)
-    return images
-
-
-def _natural(name: str) -> tuple[list[str | int], str]:
-    parts = re.split(r"(\d+)", name.casefold())
-    return [int(part) if part.isdecimal() else part for part in parts], name
-
-
-def _missing(path: Path) -> InputError:
-    try:
-        names = os.listdir(path.parent)
-    except OSError:
-        return InputError(f"{path} does not exist, nor does the folder {path.parent}")
-    near = difflib.get_close_matches(path.name, names)
-    hint = " or ".join(str(path.with_name(name)) for name in near)
-    if hint:
-        return InputError(f"{path} does not exist. Did you mean {hint}?")
-    return InputError(f"{path} does not exist")
-
-
-def _unsupported(path: Path) -> str:
-    suffix = (
-        f"the suffix {path.suffix!r} is" if path.suffix else "names without one are"
-    )
-    return f"{suffix} not supported; supported: {', '.join(SUFFIXES)}"
-
-
-def _unreadable(path: Path, reason: str) -> InputError:
-    return InputError(f"Cannot read {path}: {reason}")
-
-
-def _reason(error: BaseException) -> str:
-    if isinstance(error, OSError) and error.strerror:
-        return error.strerror.lower()
-    return str(error) or type(error).__name__
+        raise refusing.unreadable(path, reason)

@@ -106,13 +106,14 @@ class Result:
             path = self.past.source
         if not path.exists():
             return None, f"The image is not at {path} any more."
+        past = self.past
+        channel = None if past is None else past.channel
+        axes = None if past is None else past.run["options"].get("axes")
         try:
-            image = images.read(path)
+            with images.open_image(path, axes=axes, channel=channel) as opened:
+                image = opened.read_all()
         except InputError as error:
             return None, f"{error}."
-        channel = self.past.channel if self.past is not None else None
-        if channel is not None and channel < image.shape[-1]:
-            image = image[..., channel : channel + 1]
         if image.shape[:3] != shape:
             now, then = (" x ".join(map(str, each)) for each in (image.shape, shape))
             return None, f"{path} is now {now}, its labels are {then}."
