@@ -83,7 +83,9 @@ def segment(
     def frames() -> Iterator[np.ndarray]:
         nonlocal objects
         for job in film.jobs:
-            scaled = {"pixel_size": job.pixel_size} if job.scaled else {}
+            scaled: dict[str, Any] = {}
+            if job.scaled:
+                scaled["pixel_size"] = job.pixel_size
             for frame in job.read():
                 found = segmenter.segment(frame, **scaled, **options)
                 objects += found.count

@@ -49,7 +49,7 @@ _HOMES = {
     "Augmenter": ("augment", "Augmenter"),
     "InputError": ("errors", "InputError"),
     "Recipe": ("recipe", "Recipe"),
-    "Result": ("outputs.result", "Result"),
+    "Result": ("outputs", "Result"),
     "Segmenter": ("segmenter", "Segmenter"),
     "evaluate": ("evaluation", "evaluate"),
     "list_models": ("registry", "names"),

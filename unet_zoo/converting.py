@@ -11,8 +11,6 @@ import json
 import sys
 from pathlib import Path
 
-from unet_zoo.errors import InputError
-
 
 def convert(name: str, weights: Path, output: Path) -> None:
     """Write the network of `weights` to `output`, and beside it `facts.json`.
@@ -40,7 +38,4 @@ def convert(name: str, weights: Path, output: Path) -> None:
 
 
 if __name__ == "__main__":
-    try:
-        convert(sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3]))
-    except InputError as error:
-        raise SystemExit(str(error)) from None
+    convert(sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3]))

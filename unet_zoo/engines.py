@@ -205,6 +205,7 @@ def _convert(name: str, weights: Path, folder: Path) -> None:
     )
     if ended.returncode:
         last = (ended.stderr.strip().splitlines() or ["no reason given"])[-1]
+        last = last.removeprefix("unet_zoo.errors.InputError: ")
         message = (
             f"{weights} cannot be converted for the engine {name!r}: "
             f"{last.rstrip('.')}. Take the engine 'keras'."
