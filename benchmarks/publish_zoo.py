@@ -74,7 +74,9 @@ WORDS = {
         citation="Ronneberger, Fischer, Brox: U-Net, 2015, "
         "https://arxiv.org/abs/1505.04597",
         reproduce="unet-zoo train unet --dataset blobs --config huge "
-        "--validation 0.01 --recipe zoo/unet-blobs/recipe.toml",
+        "--validation 0.01 --recipe zoo/unet-blobs/recipe-first.toml --output first && "
+        "unet-zoo train unet --dataset blobs --config hard-large --validation 0.01 "
+        "--from first --recipe zoo/unet-blobs/recipe.toml",
     ),
     "unet-hela": publishing.Words(
         summary="A U-Net that finds HeLa cells in differential interference contrast, "

@@ -82,11 +82,8 @@ def test_the_demo_finds_the_coins(tmp_path: Path) -> None:
 def test_blobs_are_measured_at_every_difficulty() -> None:
     assert len(on_card("unet-blobs", "pixel accuracy")) == 4
     assert len(on_card("unet-blobs", "AP50")) == 4
-    values = [value for value, _ in on_card("unet-blobs", "pixel accuracy")]
-    assert min(values[:3]) > 0.9812, "mixed, easy and medium"
 
 
-@pytest.mark.xfail(strict=True, reason="hard blobs do not reach it yet")
 def test_blobs_of_every_difficulty_are_found() -> None:
     assert all(value > 0.9812 for value, _ in on_card("unet-blobs", "pixel accuracy"))
 
