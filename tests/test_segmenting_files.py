@@ -49,8 +49,8 @@ def test_paths_and_opened_images(model, stack, tmp_path):
         found = model.segment(image, min_size=2)
     for frame in (0, 1):
         expected = model.segment(STACK[frame, 1], pixel_size=(1, 0.25), min_size=2)
-        assert expected.any()
-        np.testing.assert_array_equal(found[frame], expected)
+        assert expected.count
+        np.testing.assert_array_equal(found.labels[frame], expected)
     one = tmp_path / "one.png"
     images.write_png(one, (STACK[0, 0] // 16).astype(np.uint8))
     np.testing.assert_array_equal(
