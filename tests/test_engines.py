@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from unet_zoo import cli, engines, registry, segmenter
+from unet_zoo import cli, engines, files, registry, segmenter
 from unet_zoo.errors import InputError
 
 ARGUMENTS = {"filters": 4, "depth": 2, "padding": "same", "normalization": "batch"}
@@ -164,7 +164,7 @@ def test_a_damaged_conversion_is_made_anew(weights, cache):
     segmenter.load(weights, engine="openvino", said=said.append)
     assert said
     sums = json.loads((model.parent / "sums.json").read_text())
-    assert sums["model.bin"] == engines._sha256(model)
+    assert sums["model.bin"] == files.sha256(model)
 
 
 def test_what_cannot_be_converted_says_why(tmp_path, cache, weights):

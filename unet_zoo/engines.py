@@ -8,7 +8,6 @@ TensorFlow is imported: a command starts within a second, and runs faster.
 from __future__ import annotations
 
 import functools
-import hashlib
 import importlib.util
 import json
 import os
@@ -153,10 +152,8 @@ class ONNX:
         import onnxruntime
 
         self.step = step
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = len(os.sched_getaffinity(0))
         self._session = onnxruntime.InferenceSession(
-            str(path), options, providers=["CPUExecutionProvider"]
+            str(path), providers=["CPUExecutionProvider"]
         )
         self._input = self._session.get_inputs()[0].name
 
@@ -172,9 +169,7 @@ def _converted(
     name: str, weights: Path, cache: Path, said: Callable[[str], None] | None
 ) -> Path:
     """Return the folder of a network as an engine reads it; convert it if need be."""
-    with weights.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
-    folder = cache / "engines" / f"{digest[:32]}-{name}-{_FORMAT}"
+    folder = cache / "engines" / f"{files.sha256(weights)[:32]}-{name}-{_FORMAT}"
     if _is_whole(folder):
         return folder
     if said is not None:
@@ -183,7 +178,7 @@ def _converted(
     try:
         with files.whole_folder(folder) as part:
             _convert(name, weights, part)
-            sums = {path.name: _sha256(path) for path in sorted(part.iterdir())}
+            sums = {path.name: files.sha256(path) for path in sorted(part.iterdir())}
             (part / "sums.json").write_text(json.dumps(sums))
     except InputError:
         # Another process may have been faster.
@@ -217,7 +212,9 @@ def _is_whole(folder: Path) -> bool:
     """Return whether the folder holds what was once written, byte for byte."""
     try:
         sums: Mapping[str, str] = json.loads((folder / "sums.json").read_text())
-        return all(_sha256(folder / name) == digest for name, digest in sums.items())
+        return all(
+            files.sha256(folder / name) == digest for name, digest in sums.items()
+        )
     except (OSError, ValueError):
         return False
 
@@ -228,11 +225,6 @@ def _discard(folder: Path) -> None:
 
     if folder.is_dir():
         shutil.rmtree(folder)
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 @functools.cache

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
 import re
 import secrets
@@ -138,3 +139,16 @@ def replacing_folder(folder: str | os.PathLike[str]) -> Iterator[Path]:
             old.rename(folder)
         for each in (part, old):
             shutil.rmtree(each, ignore_errors=True)
+
+
+def sha256(path: str | os.PathLike[str]) -> str:
+    """Return the SHA-256 of a file as 64 hexadecimal digits.
+
+    >>> import tempfile
+    >>> path = Path(tempfile.mkdtemp()) / "empty"
+    >>> path.touch()
+    >>> sha256(path)[:16]
+    'e3b0c44298fc1c14'
+    """
+    with Path(path).open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

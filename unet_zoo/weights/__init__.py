@@ -8,10 +8,11 @@ Importing this imports neither keras nor h5py.
 
 from __future__ import annotations
 
+from unet_zoo.files import sha256
 from unet_zoo.weights._ensemble import members, read_facts, write_ensemble
 from unet_zoo.weights._entries import Entry, entry, index, names, write_entry
 from unet_zoo.weights._fetch import cache_folder, find, locate
-from unet_zoo.weights._file import assign, sha256, variables, write
+from unet_zoo.weights._file import assign, variables, write
 
 __all__ = [
     "Entry",

@@ -54,7 +54,7 @@ def write_ensemble(
         "version": _VERSION,
         # As posix has it, so that the folder can be moved between systems.
         "members": [Path(os.path.relpath(each, folder)).as_posix() for each in paths],
-        "sha256": [_file.sha256(each) for each in paths],
+        "sha256": [files.sha256(each) for each in paths],
         "target_arguments": _between([each["target_arguments"] for each in facts]),
         "validation": dict(validation or {}),
     }
@@ -99,7 +99,7 @@ def members(path: Path) -> list[Path]:
         if not member.is_file():
             message = f"The ensemble {path} lacks its member {member}."
             raise errors.InputError(message)
-        if _file.sha256(member) != digest:
+        if files.sha256(member) != digest:
             message = (
                 f"{member} is not the file that the ensemble {path} was made of: its "
                 "SHA-256 is another. Write the ensemble anew, with "

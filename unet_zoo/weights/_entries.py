@@ -98,7 +98,7 @@ def write_entry(
         "dataset": dataset,
         "summary": facts.get("summary") if summary is None else summary,
         "file": file,
-        "sha256": _file.sha256(folder / file),
+        "sha256": files.sha256(folder / file),
         "bytes": (folder / file).stat().st_size,
         "licence": facts.get("licence") if licence is None else licence,
         "citation": facts.get("citation") if citation is None else citation,
@@ -144,7 +144,7 @@ def index(folder: str | os.PathLike[str]) -> Path:
         summary = _file.read_facts(path).get("summary", "")
         row = {
             "file": path.name,
-            "sha256": _file.sha256(path),
+            "sha256": files.sha256(path),
             "bytes": path.stat().st_size,
             "summary": summary if isinstance(summary, str) else "",
         }
@@ -187,7 +187,7 @@ def check(path: Path, row: Listing) -> None:
     if size != row.bytes:
         got, expected = f"{size} bytes", f"{row.bytes} bytes"
     else:
-        got, expected = f"sha256 {_file.sha256(path)}", f"sha256 {row.sha256}"
+        got, expected = f"sha256 {files.sha256(path)}", f"sha256 {row.sha256}"
     if got != expected:
         message = (
             f"{path} is not the file of {row.name!r}: expected {expected}, got {got}. "

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from unet_zoo import errors, files
-from unet_zoo.weights import _ensemble, _entries, _file
+from unet_zoo.weights import _ensemble, _entries
 
 if TYPE_CHECKING:
     import requests
@@ -153,7 +153,7 @@ def download(
             # What was there before may have been the bad half: once more, from nothing.
             part.unlink()
             _retrying(url, lambda: _append(url, part, row, progress))
-        digest = _file.sha256(part)
+        digest = files.sha256(part)
         if digest != row.sha256:
             part.unlink()
             message = (
@@ -378,5 +378,5 @@ def _is_whole(path: Path, row: _entries.Listing) -> bool:
     return (
         path.exists()
         and path.stat().st_size == row.bytes
-        and _file.sha256(path) == row.sha256
+        and files.sha256(path) == row.sha256
     )

@@ -146,19 +146,6 @@ def assign(network: keras.Model, path: str | os.PathLike[str]) -> None:
         variable.assign(arrays[key])
 
 
-def sha256(path: str | os.PathLike[str]) -> str:
-    """Return the SHA-256 of a file as 64 hexadecimal digits.
-
-    >>> import tempfile
-    >>> path = Path(tempfile.mkdtemp()) / "empty"
-    >>> path.touch()
-    >>> sha256(path)[:16]
-    'e3b0c44298fc1c14'
-    """
-    with Path(path).open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 def variables(network: keras.Model) -> dict[str, keras.Variable]:
     """Return the weights by the names of their layers, free of automatic numbers.
 
