@@ -159,10 +159,13 @@ class Segmenter:
             return result
         image = np.asarray(image)
         if image.ndim == 4:
-            found = [self.segment(one, pixel_size=pixel_size, **told) for one in image]
-            if image[..., 0].size * self.target.channels * 4 > _KEPT:
-                for one, result in zip(image, found, strict=True):
+            large = image[..., 0].size * self.target.channels * 4 > _KEPT
+            found = []
+            for one in image:
+                result = self.segment(one, pixel_size=pixel_size, **told)
+                if large:
                     result.forget(functools.partial(self.predict, one, **seeing))
+                found.append(result)
             return outputs.Result.stack(found, image)
         prediction = self.predict(image, progress=progress, **seeing)
         again = functools.partial(self.predict, image, **seeing)
