@@ -300,6 +300,23 @@ def load(
     return loaded
 
 
+# === What verbs show ===
+
+
+@contextlib.contextmanager
+def progress_bar(unit: str) -> Iterator[Callable[[int, int], None]]:
+    """Show a bar of (done, total), which is what the yielded function is told."""
+    import tqdm
+
+    with tqdm.tqdm(unit=unit, disable=None, leave=False) as bar:
+
+        def tick(done: int, total: int) -> None:
+            bar.total = total
+            bar.update(done - bar.n)
+
+        yield tick
+
+
 # === What verbs write ===
 
 

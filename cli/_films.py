@@ -83,11 +83,8 @@ def segment(
     def frames() -> Iterator[np.ndarray]:
         nonlocal objects
         for job in film.jobs:
-            scaled: dict[str, Any] = {}
-            if job.scaled:
-                scaled["pixel_size"] = job.pixel_size
             for frame in job.read():
-                found = segmenter.segment(frame, **scaled, **options)
+                found = segmenter.segment(frame, **job.scaling, **options)
                 objects += found.count
                 yield found.labels
                 tick()

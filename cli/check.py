@@ -59,14 +59,7 @@ def command(
     _common.check_dataset(dataset, config)
     _common.computing("pipeline")  # brings tensorflow, which is not quiet later
     checking = _common.computing("checking")
-    import tqdm
-
-    with tqdm.tqdm(unit="frame", disable=None, leave=False) as bar:
-
-        def show(done: int, total: int) -> None:
-            bar.total = total
-            bar.update(done - bar.n)
-
+    with _common.progress_bar("frame") as show:
         report: Report = checking.check(
             dataset,
             config=config,

@@ -181,6 +181,11 @@ class Job:
         ]
         return {path for each in paths for path in each}
 
+    @property
+    def scaling(self) -> dict[str, Any]:
+        """Return what `segment` is told of the size of this image's pixels."""
+        return {"pixel_size": self.pixel_size} if self.scaled else {}
+
     def read(self) -> np.ndarray:
         """Return the image (T, Y, X, C) with the channels the network is shown."""
         if self.image is not None:
@@ -303,11 +308,9 @@ def _segment(segmenter: Segmenter, job: Job, options: dict[str, Any], tick: Any)
 
     names = [kind.name for kind in job.kinds]
     image = job.read()
-    if job.scaled:
-        options = {**options, "pixel_size": job.pixel_size}
     frames = []
     for frame in image:
-        found = segmenter.segment(frame, **options)
+        found = segmenter.segment(frame, **job.scaling, **options)
         found.name, found.pixel_size = job.source.name, job.pixel_size
         if any(name in _WITH_TABLE for name in names):
             found.table()  # while it is known what was predicted

@@ -57,17 +57,10 @@ def command(
     Example:
       unet-zoo view masks/ --open
     """
-    import tqdm
-
     from unet_zoo import viewing
 
     _common.check_writable(output or result / viewing.NAME)
-    with tqdm.tqdm(unit="image", disable=None, leave=False) as bar:
-
-        def tick(done: int, total: int) -> None:
-            bar.total = total
-            bar.update(done - bar.n)
-
+    with _common.progress_bar("image") as tick:
         page = viewing.view(
             result,
             output,

@@ -125,14 +125,7 @@ def command(
     click.echo(
         f"{data.name}, {data.size_of.get(split, 0)} {split}. {data.note}", err=True
     )
-    import tqdm
-
-    with tqdm.tqdm(unit="page", disable=None, leave=False) as bar:
-
-        def tick(done: int, total: int) -> None:
-            bar.total = total
-            bar.update(done - bar.n)
-
+    with _common.progress_bar("page") as tick:
         page = visualizing.visualize(
             data,
             plan,
