@@ -17,7 +17,10 @@ random patches:
 
 All wait in processes of their own and take turns, so that whatever else the machine
 does hits all alike; a figure is the median of the rounds. The parameters of each are
-printed first: they must be as many.
+printed first: they must be as many. Where there is a GPU all use it; a step is short
+there, so give more of them:
+
+    KERAS_BACKEND=jax python benchmarks/throughput.py --steps 50 --warm 50
 """
 
 from __future__ import annotations
@@ -80,16 +83,20 @@ def pytorch(given: argparse.Namespace) -> tuple[int, Callable[[], Any]]:
                 x = merge(torch.cat([skip, up(x)], dim=1))
             return self.head(x)
 
-    network = UNet(given.filters, given.depth).to(memory_format=torch.channels_last)
+    place = "cuda" if torch.cuda.is_available() else "cpu"
+    torch.backends.cudnn.benchmark = True
+    network = UNet(given.filters, given.depth).to(place)
+    network = network.to(memory_format=torch.channels_last)
     optimizer = torch.optim.Adam(network.parameters(), 1e-3)
-    images = torch.randn(given.batch, 1, given.patch, given.patch)
+    images = torch.randn(given.batch, 1, given.patch, given.patch, device=place)
     images = images.contiguous(memory_format=torch.channels_last)
-    truth = torch.randint(0, 2, (given.batch, given.patch, given.patch))
+    size = (given.batch, given.patch, given.patch)
+    truth = torch.randint(0, 2, size, device=place)
     half = given.precision == "bfloat16"
 
     def step() -> None:
         optimizer.zero_grad(set_to_none=True)
-        with torch.autocast("cpu", torch.bfloat16, enabled=half):
+        with torch.autocast(place, torch.bfloat16, enabled=half):
             loss = nn.functional.cross_entropy(network(images), truth)
         loss.backward()
         optimizer.step()
@@ -267,7 +274,8 @@ def measure(precision: str, given: argparse.Namespace) -> None:
         workers[kind] = subprocess.Popen(
             words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         )
-        count = answer(workers[kind]).split()[1]
+    for kind, worker in workers.items():
+        count = answer(worker).split()[1]
         print(f"{kind:15} {int(count):>10,} parameters" if count != "0" else kind)
     seconds: dict[str, list[float]] = {kind: [] for kind in workers}
     for _ in range(given.rounds):

@@ -108,12 +108,16 @@ def jpeg(picture: np.ndarray, *, quality: int = 88, subsampling: int = 0) -> str
 
     >>> jpeg(np.zeros((8, 8), np.uint8))[:23]
     'data:image/jpeg;base64,'
+    >>> noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
+    >>> len(jpeg(noise)) > noise[..., 0].size
+    True
     """
     import PIL.Image
 
     memory = io.BytesIO()
+    # Not optimized: Pillow gives that a buffer of a byte a pixel, and noise needs more.
     PIL.Image.fromarray(picture).save(
-        memory, "JPEG", quality=quality, subsampling=subsampling, optimize=True
+        memory, "JPEG", quality=quality, subsampling=subsampling
     )
     return data_url(memory.getvalue(), "image/jpeg")
 

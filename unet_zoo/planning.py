@@ -37,6 +37,7 @@ _SURE = 0.92  # of the time is planned; machines are not always as fast
 _VALIDATING = 0.12  # of the time
 _VALIDATIONS = (2, 20)
 _CLOSING = 3.0  # seconds to write everything
+_LEAVING = 5.0  # seconds of a process before and after all that it can time
 _MEMORY = 0.8  # of the device's
 
 
@@ -464,4 +465,4 @@ def _finished(
         "end": end,
     }
     spent = time.monotonic() - started
-    return Plan(recipe, reasons, parts, spent, 1.2 * end + one, speed)
+    return Plan(recipe, reasons, parts, spent, 1.5 * end + one + _LEAVING, speed)
