@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from unet_zoo import errors, files
-from unet_zoo.cli import _common, _reading
+from unet_zoo.cli import _common, _reading, _streaming
 from unet_zoo.outputs import writers
 
 if TYPE_CHECKING:
@@ -51,6 +51,7 @@ def _kinds() -> str:
     help="Where results go; made if it is not there.",
 )
 @_common.segment_options
+@_streaming.option
 @_reading.options
 @click.option(
     "--write",
@@ -123,7 +124,8 @@ def command(
     facts = weights.read_facts(file)
     reading = _reading.Understanding(axes, channel, pixel_size)
     reading.warn(facts, model)
-    jobs = _checked(sources, output, kinds, facts, reading)
+    limit = options.pop("max_memory")
+    jobs = _checked(sources, output, kinds, facts, reading, limit)
     films = _films.arranged(jobs, output) if layout == "ctc" else []
     _refuse_clashes(films or jobs, overwrite)
     segmenter = _common.load(file, backend, engine, precision)
@@ -155,6 +157,8 @@ class Job:
     output: Path
     reading: _reading.Understanding
     kinds: Sequence[writers.Writer] = ()
+    max_memory: int | None = None  # bytes
+    large: bool = False  # does not fit in it: segmented in pieces
     frames: int = 1
     size: tuple[int, int] = (0, 0)
     pixel_size: tuple[float, float] | None = None  # (y, x) in micrometres
@@ -218,19 +222,26 @@ def _checked(
     kinds: Sequence[writers.Writer],
     facts: dict[str, Any],
     reading: _reading.Understanding,
+    max_memory: int | None,
 ) -> list[Job]:
-    """Read every image once; the first that cannot be segmented is refused."""
+    """Read every image that fits; the first that cannot be segmented is refused."""
     import numpy as np
 
     jobs: list[Job] = []
     held = 0
     for source in sources:
-        job = Job(source, output, reading, kinds)
+        job = Job(source, output, reading, kinds, max_memory)
         with reading.open(source) as opened:
             reading.check_channels(opened, facts["channels"])
             job.pixel_size = opened.pixel_size
+            job.scaled = None not in (facts.get("pixel_size"), job.pixel_size)
+            job.frames, job.size = opened.shape[0], opened.shape[1:3]
+            job.large = bool(kinds) and _streaming.is_large(opened.shape, max_memory)
+            if job.large:
+                job.kinds = _streaming.kinds(kinds)
+                jobs.append(job)
+                continue
             image = opened.read_all()
-        job.scaled = facts.get("pixel_size") is not None and job.pixel_size is not None
         if image.dtype.kind == "f" and not np.isfinite(image).all():
             wrong = int(np.count_nonzero(~np.isfinite(image)))
             message = (
@@ -238,7 +249,6 @@ def _checked(
                 "for instance with numpy.nan_to_num."
             )
             raise errors.InputError(message)
-        job.frames, job.size = len(image), image.shape[1:3]
         if held + image.nbytes <= KEPT_IN_MEMORY:
             job.image, held = image, held + image.nbytes
         jobs.append(job)
@@ -307,6 +317,10 @@ def _segment(segmenter: Segmenter, job: Job, options: dict[str, Any], tick: Any)
     from unet_zoo import outputs
 
     names = [kind.name for kind in job.kinds]
+    if job.large:
+        count = _streaming.segment(segmenter, job, {**options, **job.scaling})
+        tick(job.frames)
+        return count
     image = job.read()
     frames = []
     for frame in image:
