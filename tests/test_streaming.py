@@ -407,11 +407,11 @@ def test_strips_give_what_the_whole_image_gives(model, tta, monkeypatch):
 
 
 def test_what_looks_at_the_whole_image_is_not_cut_into_strips():
-    from unet_zoo.streaming import graphs
+    from unet_zoo.graphs import stock
 
     for normalization, local in (("batch", True), ("group", False)):
         model = network("unet", "same", normalization=normalization, depth=1)
-        assert (graphs.read(model.network) is not None) == local
+        assert (stock.read(model.network) is not None) == local
 
 
 def test_a_valid_network_gives_exactly_the_labels_of_the_whole(small):

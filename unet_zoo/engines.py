@@ -28,7 +28,7 @@ ENGINES = ("auto", "keras", "openvino", "onnx")
 PRECISIONS = ("float32", "bfloat16")
 _PACKAGES = {"openvino": ("openvino",), "onnx": ("onnxruntime", "tf2onnx")}
 _FILES = {"openvino": "model.xml", "onnx": "model.onnx"}
-_FORMAT = 1  # of what lies in the cache
+_FORMAT = 2  # of what lies in the cache
 
 
 class Engine(Protocol):
@@ -36,9 +36,11 @@ class Engine(Protocol):
 
     Attributes:
         step: the multiple that the heights and widths of its images must be of.
+        halo: how far a pixel's result depends on others, None where that is not known.
     """
 
     step: int
+    halo: int | None
 
     def __call__(self, batch: np.ndarray) -> np.ndarray: ...
 
@@ -112,23 +114,27 @@ def open_engine(
     folder = _converted(name, Path(weights), Path(cache), said)
     facts = json.loads((folder / "facts.json").read_text())
     kind: Any = {"openvino": OpenVINO, "onnx": ONNX}[name]
-    engine: Engine = kind(folder / _FILES[name], facts["step"], precision)
+    path = folder / _FILES[name]
+    engine: Engine = kind(path, facts["step"], facts["halo"], precision)
     return engine
 
 
 class OpenVINO:
     """OpenVINO on the processor. Threads may share it, each with its own request."""
 
-    def __init__(self, path: Path, step: int, precision: str = "float32") -> None:
+    def __init__(
+        self, path: Path, step: int, halo: int | None, precision: str = "float32"
+    ) -> None:
         import openvino
 
-        self.step = step
-        options = {
+        self.path, self.step, self.halo = path, step, halo
+        self.options = {
             "PERFORMANCE_HINT": "LATENCY",
             "INFERENCE_PRECISION_HINT": {"float32": "f32", "bfloat16": "bf16"}[
                 precision
             ],
         }
+        options = dict(self.options)
         if os.access(path.parent, os.W_OK):
             # What is compiled is kept as well: that takes longer than to segment.
             options["CACHE_DIR"] = str(path.parent / "compiled")
@@ -148,10 +154,12 @@ class OpenVINO:
 class ONNX:
     """ONNX Runtime on the processor. Threads may share it."""
 
-    def __init__(self, path: Path, step: int, precision: str = "float32") -> None:
+    def __init__(
+        self, path: Path, step: int, halo: int | None, precision: str = "float32"
+    ) -> None:
         import onnxruntime
 
-        self.step = step
+        self.step, self.halo = step, halo
         self._session = onnxruntime.InferenceSession(
             str(path), providers=["CPUExecutionProvider"]
         )

@@ -17,6 +17,7 @@ from unet_zoo import (
     devices,
     engines,
     evaluation,
+    graphs,
     images,
     metrics,
     outputs,
@@ -275,12 +276,23 @@ class Segmenter:
     def _margin(self) -> int:
         """Return the context in pixels that a tile needs on each side.
 
-        Of a padded U-Net no pixel sees further than twice what the unpadded one loses:
-        residual blocks and a bridge add convolutions at the lowest resolution. Where
-        attention or pooling sees the whole image, tiles are an approximation.
+        Of a network whose layers are all known it is counted. Of another padded U-Net
+        no pixel sees further than twice what the unpadded one loses: residual blocks
+        and a bridge add convolutions at the lowest resolution. Where attention or
+        pooling sees the whole image, tiles are an approximation.
         """
+        if self._halo is not None:
+            return self._halo
         margin = tiling.valid_unet(math.ceil(math.log2(self.step))).margin
         return margin if self._padding == "valid" else 2 * margin
+
+    @functools.cached_property
+    def _halo(self) -> int | None:
+        """Return how far a pixel's result depends on others, where that is known."""
+        if self._engine is not None:
+            return self._engine.halo
+        graph = graphs.of(self)
+        return graph.halo if graph else None
 
     @functools.cached_property
     def step(self) -> int:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from unet_zoo.devices.choosing import DISTRIBUTIONS, distribute
 from unet_zoo.devices.compiling import compiled
-from unet_zoo.devices.fusing import fuse
+from unet_zoo.devices.fusing import exportable, fuse
 from unet_zoo.devices.replicas import Devices, several_hosts, share
 from unet_zoo.errors import InputError, unknown
 
@@ -26,6 +26,7 @@ __all__ = [
     "compiled",
     "deterministic",
     "distribute",
+    "exportable",
     "fuse",
     "is_deterministic",
     "precision",

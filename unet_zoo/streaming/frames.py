@@ -56,6 +56,8 @@ class Run:
         height, width = source.shape[1:3]
         tiled = any(member.graph is None for member in self.members)
         per_pixel = max(map(planning.probe, self.members)) if tiled else 0.0
+        for member in () if tiled else self.members:
+            planning.warm(member, width)
         self.plan = planning.choose(
             (height, width),
             (self.scales[0] * self.scales[1]) ** 0.5,

@@ -5,8 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import threading
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
@@ -19,10 +18,12 @@ _SAFETY = 0.85  # of what is left: allocators keep some of what they are given b
 _FIXED = 64 * _MEGA  # tables, tiles on their way to the file, the reader's own
 _DECODING = 160  # bytes per pixel of a window: heights, markers, the flood's queue
 _FLOAT = 4
-_SPARE = 1.2  # of what a network needs: buffers that the backend keeps beside it
+_WARM = 1024  # columns
+_PROBED = (128, 640)  # sides of tiles
+_ACROSS = 9  # tiles beside each other in a swath, at most one less
 _BLOCKS = (1024, 512, 256)
 _ROWS = (256, 128, 64)
-_SIDES = (2048, 64)  # of tiles, largest and smallest
+_SIDES = (4096, 64)  # of tiles, largest and smallest
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,7 +42,7 @@ class Plan:
     overlap: int
     swath: int
     rows: int
-    strips: bool
+    strips: bool = True
 
 
 def choose(
@@ -64,52 +65,100 @@ def choose(
         room: bytes left for everything but what the process holds already.
         per_pixel: bytes that a tile takes per pixel, where tiles are used.
     """
-    height, width = shape
+    sizes = _Sizes(shape, scale, members, channels, overlap, room * _SAFETY - _FIXED)
     strips = all(member.graph for member in members)
     best: tuple[float, Plan] | None = None
-    for block in _BLOCKS:
-        block = min(block, max(height, width))
-        window = min(block + 2 * overlap, max(height, width))
-        # A prediction of the window, and what its decoding takes.
-        left = room * _SAFETY - _FIXED - window**2 * (_DECODING + channels * _FLOAT)
-        for rows in _ROWS:
-            if strips:
-                columns, again = _columns(members, rows, scale, height)
-                side = rows
-            else:
-                side = _side(members, left / 2, per_pixel)
-                if not side:
-                    continue
-                left_now = left / 2
-                columns, again = 0.0, 1.0
-            held = window * scale + 2 * side + members[0].step
-            columns += held * channels * _FLOAT * scale * (1.25 + 0.25 * len(members))
-            wide = int((left if strips else left_now) / columns)
-            halo = max(member.halo for member in members)
-            around = 2 * (overlap + (halo / scale if strips else 0))
-            swath = width if wide >= width else int(wide - around)
-            if swath < min(block, width):
-                continue
-            if swath < width:  # as even as can be, of whole blocks
-                swath -= swath % block
-                each = math.ceil(width / math.ceil(width / swath))
-                swath = math.ceil(each / block) * block
-                again *= (swath + around) / swath
-            if not strips:
-                around = 2 * tiling.fitting(halo, members[0].step)
-                again *= ((side + around) / side) ** 2
-            again += 0.1 * (window / block) ** 2
-            plan = Plan(block, overlap, swath, side, strips)
+    for block in dict.fromkeys(min(block, max(shape)) for block in _BLOCKS):
+        plans = sizes.strips(block) if strips else sizes.tiles(block, per_pixel)
+        for again, plan in plans:
+            again += 0.1 * (sizes.window(block) / block) ** 2
             if best is None or again < best[0]:
                 best = again, plan
     if best is None:
         message = (
             f"`max_memory` leaves {max(0, room) // _MEGA} MB for an image of "
-            f"{height} x {width}, which is too little for this network. Give more"
+            f"{shape[0]} x {shape[1]}, which is too little for this network. Give more"
             + (", or less `tta`" if members[0].tta > 1 else "")
         )
         raise InputError(message)
     return best[1]
+
+
+@dataclasses.dataclass(frozen=True)
+class _Sizes:
+    """What `choose` knows; `room` is what may be planned with."""
+
+    shape: tuple[int, int]
+    scale: float
+    members: Sequence[Member]
+    channels: int
+    overlap: int
+    room: float
+
+    def window(self, block: int) -> int:
+        """Return the side of what a block sees."""
+        return min(block + 2 * self.overlap, max(self.shape))
+
+    def strips(self, block: int) -> Iterator[tuple[float, Plan]]:
+        """Yield (computed over needed pixels, plan)."""
+        for rows in _ROWS:
+            columns, again = _columns(self.members, rows, self.scale, self.shape[0])
+            columns += self._band(block, 2 * rows)
+            halo = max(member.halo for member in self.members) / self.scale
+            around = int(2 * (self.overlap + halo))
+            swath = self._swath(block, int(self._left(block) / columns) - around)
+            if swath:
+                lost = around if swath < self.shape[1] else 0
+                yield again * (1 + lost / swath), Plan(block, self.overlap, swath, rows)
+
+    def tiles(self, block: int, per_pixel: float) -> Iterator[tuple[float, Plan]]:
+        """Yield (computed over needed pixels, plan), with tiles as large as can be."""
+        step = max(member.step for member in self.members)
+        halo = max(tiling.fitting(member.halo, step) for member in self.members)
+        for across in range(1, _ACROSS):
+            # Of the network's image the band holds rows of tiles, `across` beside
+            # each other, and what is left of those above.
+            deep, held = _SIDES[0], 0.0
+            while deep >= step:
+                wide = across * deep / self.scale
+                held = (deep + 2 * halo) ** 2 * per_pixel
+                held += min(wide, self.shape[1]) * self._band(block, 2 * deep)
+                if held <= self._left(block):
+                    break
+                deep -= step
+            around = 2 * self.overlap
+            swath = self._swath(block, int(across * deep / self.scale) - around)
+            if swath and deep >= min(_SIDES[1], step):
+                again = _again(int(self.shape[0] * self.scale), deep, halo, 0)
+                again *= _again(int(swath * self.scale), deep, halo, around)
+                yield again, Plan(block, self.overlap, swath, deep, strips=False)
+
+    def _left(self, block: int) -> float:
+        """Return the room beside what the decoding of a block takes."""
+        taken = _DECODING + self.channels * _FLOAT
+        return self.room - self.window(block) ** 2 * taken
+
+    def _band(self, block: int, more: int) -> float:
+        """Return the bytes of the predictions held, per column of the image."""
+        rows = self.window(block) * self.scale + more + self.members[0].step
+        each = rows * self.channels * _FLOAT * self.scale
+        return each * (1.25 + 0.25 * len(self.members))
+
+    def _swath(self, block: int, most: int) -> int:
+        """Return how many columns to predict together, as even as can be; 0: none."""
+        width = self.shape[1]
+        if most + 2 * self.overlap >= width:
+            return width
+        if most < min(block, width):
+            return 0
+        each = math.ceil(width / math.ceil(width / (most - most % block)))
+        return math.ceil(each / block) * block
+
+
+def _again(size: int, side: int, halo: int, around: int) -> float:
+    """Return the pixels computed over those needed, along one axis of tiles."""
+    count = math.ceil((size + around) / side)
+    return (size + around + 2 * halo * (count - 1)) / size
 
 
 def _columns(
@@ -125,19 +174,24 @@ def _columns(
         tall = tiling.fitting(int(height * scale), member.step)
         tall = min(tall, tiling.fitting(8 * rows + 8 * member.halo, member.step))
         strips = Strips(member.graph, tall, rows)
-        total += _SPARE * strips.cost() * member.tta * scale
+        total += strips.cost() * member.tta * scale
         again.append(strips.computed / max(1.0, strips.needed))
     return total, float(np.mean(again))
 
 
-def _side(members: Sequence[Member], room: float, per_pixel: float) -> int:
-    """Return the side of the largest tile that fits, 0 where none does."""
-    step = max(member.step for member in members)
-    halo = max(tiling.fitting(member.halo, member.step) for member in members)
-    seen = int((max(0.0, room) / per_pixel) ** 0.5)
-    side = min(seen - 2 * halo - step, max(_SIDES[0], step))
-    side -= side % step
-    return side if side >= min(_SIDES[1], step) else 0
+def warm(member: Member, width: int) -> None:
+    """Let a network that is fed rows get ready, and take what memory that takes."""
+    from unet_zoo.streaming.strips import Strips
+
+    assert member.graph is not None
+    rows, step = _ROWS[-1], member.step
+    tall = tiling.fitting(2 * (rows + member.halo), step)
+    zeros: np.ndarray = np.zeros(
+        (rows, tiling.fitting(min(_WARM, width), step), member.graph.channels[0])
+    )
+    strips = Strips(member.graph, tall, rows)
+    for start in range(0, tall, rows):
+        strips.push(zeros[: tall - start].astype(np.float32))
 
 
 def probe(member: Member) -> float:
@@ -149,13 +203,20 @@ def probe(member: Member) -> float:
     def run(side: int) -> int:
         size = tiling.fitting(side + 2 * halo, step, remainder)
         zeros = np.zeros((1, size, size, channels), np.float32)
-        return peak(lambda: member.segmenter._run(zeros)) // size**2
+        member.segmenter._run(zeros)
+        return size
 
-    run(64)  # what every first call takes is no part of it
-    return max(64.0, 1.25 * run(512))
+    # Of two runs the first compiles; some engines keep the memory of the largest.
+    small = run(_PROBED[0])
+    run(_PROBED[0])
+    before = resident()
+    large = run(_PROBED[1])
+    grown = resident() - before
+    grown += peak(lambda: run(_PROBED[1]))
+    return max(64.0, 1.25 * grown / (large**2 - small**2))
 
 
-def peak(function: Callable[[], Any]) -> int:
+def peak(function: Callable[[], object]) -> int:
     """Return how many bytes the memory of this process grew while `function` ran."""
     before, most, over = resident(), 0, threading.Event()
 

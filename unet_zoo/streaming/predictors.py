@@ -5,16 +5,13 @@ from __future__ import annotations
 import dataclasses
 import itertools
 from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
-from unet_zoo import tiling, turning
+from unet_zoo import graphs, tiling, turning
 from unet_zoo.errors import InputError
 from unet_zoo.streaming.grids import Grid
-
-if TYPE_CHECKING:
-    from unet_zoo.streaming.graphs import Graph
 
 
 @dataclasses.dataclass
@@ -44,7 +41,7 @@ class Member:
 
     segmenter: Any
     tta: int
-    graph: Graph | None
+    graph: graphs.Graph | None
     halo: int
 
     @property
@@ -70,34 +67,10 @@ def members(segmenter: Any, tta: int | None) -> list[Member]:
                 "not fit in memory. Use 1, 4 or 8."
             )
             raise InputError(message)
-        graph = _graph(each)
-        halo = graph.halo if graph else _halo(each)
+        graph = graphs.of(each)
+        halo = graph.halo if graph else int(each._margin)
         found.append(Member(each, copies, graph, halo))
     return found
-
-
-def _halo(segmenter: Any) -> int:
-    """Return how far a pixel's result depends on others, of a network run as a whole.
-
-    Of the stock U-Net that is known; a segmenter's own margin allows for others.
-    """
-    facts, margin = segmenter.facts, int(segmenter._margin)
-    if segmenter._padding == "same" and facts.get("model") == "unet":
-        return margin // 2 + 2  # the margin is twice what an unpadded one loses
-    return margin
-
-
-def _graph(segmenter: Any) -> Graph | None:
-    # Another engine than Keras runs the network as a whole, so in tiles.
-    if getattr(segmenter, "_engine", None) is not None or segmenter._padding != "same":
-        return None
-    network = getattr(segmenter, "network", None)
-    if network is None:
-        return None
-    from unet_zoo.streaming import graphs
-
-    graph = graphs.read(network)
-    return graph if graph and segmenter.step % graph.step == 0 else None
 
 
 def by_strips(
@@ -161,8 +134,9 @@ def by_tiles(
     result wherever they are, except where a padded network sees the image's edge.
     """
     known: dict[Any, np.ndarray] = {}
-    for top in range(0, grid.shape[0], side):
-        rows = slice(top, min(top + side, grid.shape[0]))
+    stride = -(-grid.shape[0] // -(-grid.shape[0] // side))
+    for top in range(0, grid.shape[0], stride := tiling.fitting(stride, member.step)):
+        rows = slice(top, min(top + stride, grid.shape[0]))
         total: Any = 0.0
         for index in range(member.tta):
             total = total + _region(
@@ -191,8 +165,10 @@ def _region(
     for each, size in zip(wanted, shape, strict=True):
         first = each.start - each.start % step
         pieces = []
-        for start in range(first, each.stop, side):
-            stop = min(start + side, each.stop)
+        count = -(-(each.stop - first) // side)
+        stride = tiling.fitting(-(-(each.stop - first) // count), step)
+        for start in range(first, each.stop, stride):
+            stop = min(start + stride, each.stop)
             low = start - margin
             high = low + tiling.fitting(stop - low + margin, step, remainder)
             if padded:

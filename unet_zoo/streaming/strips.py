@@ -9,13 +9,13 @@ comes out is what the whole image would give.
 from __future__ import annotations
 
 import contextlib
+import sys
 from collections.abc import Iterator
 from typing import Any
 
-import keras
 import numpy as np
 
-from unet_zoo.streaming.graphs import Graph, Step
+from unet_zoo.graphs import Graph, Step
 
 _FLOAT = 4  # bytes
 # Rows that a layer computes at once, of its own size: the more, the more memory; the
@@ -41,6 +41,7 @@ class Strips:
 
     def __init__(self, graph: Graph, height: int, rows: int, index: int = 0) -> None:
         self.graph, self.rows, self.index = graph, rows, index
+        self._arrays = graph.arrays
         self._heights = [int(height * ratio) for ratio in graph.ratios]
         self._done = [0] * len(graph.steps)
         self._held: list[list[tuple[int, Any]]] = [[] for _ in graph.ratios]
@@ -59,15 +60,13 @@ class Strips:
             rows: float32 (n, x, C), the next of the image.
         """
         with _no_gradient():
-            self._append(0, len(rows), keras.ops.convert_to_tensor(rows[None]))
+            self._append(0, len(rows), self._arrays.put(rows))
             self._drain(self._call)
             there = [array for _, array in self._held[self.graph.output]]
             self._held[self.graph.output].clear()
             if not there:
                 return None
-            return np.concatenate(
-                [keras.ops.convert_to_numpy(array)[0] for array in there]
-            )
+            return np.concatenate([self._arrays.get(array) for array in there])
 
     def cost(self) -> int:
         """Return the most bytes per column of the image that `push` needs.
@@ -92,9 +91,9 @@ class Strips:
                 for tensor, each in zip(step.inputs, values, strict=True)
             )
             result = values[0] * step.grow // step.group
-            # Joined or turned, and laid out as the convolution wants them.
-            given *= 2 if step.spatial else 1
-            most = max(most, held + given + 1.5 * size(step.output, result))
+            copies = self._arrays.copies
+            given *= copies[0] if step.spatial else 1
+            most = max(most, held + given + copies[1] * size(step.output, result))
             return result
 
         total = self._heights[0]
@@ -135,7 +134,7 @@ class Strips:
         if isinstance(result, int):
             kept: Any = fresh
         else:
-            kept = result[:, before : before + fresh]
+            kept = self._cut(result, before, before + fresh)
         weight = step.work * float(self.graph.ratios[step.output])
         weight *= step.grow / step.group
         self.computed += weight * (last - first)
@@ -153,7 +152,7 @@ class Strips:
     def _take(self, tensor: int, first: int, last: int) -> Any:
         parts: list[Any] = []
         for begin, array in self._held[tensor]:
-            count = array if isinstance(array, int) else array.shape[1]
+            count = array if isinstance(array, int) else self._count(array)
             low, high = max(first, begin), min(last, begin + count)
             if low >= high:
                 continue
@@ -162,10 +161,10 @@ class Strips:
             elif high - low == count:
                 parts.append(array)
             else:
-                parts.append(array[:, low - begin : high - begin])
+                parts.append(self._cut(array, low - begin, high - begin))
         if isinstance(parts[0], int):
             return sum(parts)
-        return parts[0] if len(parts) == 1 else keras.ops.concatenate(parts, axis=1)
+        return parts[0] if len(parts) == 1 else self._arrays.join(parts)
 
     def _trim(self, tensor: int) -> None:
         """Forget the rows that no layer will look at again."""
@@ -188,33 +187,41 @@ class Strips:
             if isinstance(array, int):
                 queue[0] = (wanted, ends[0] - wanted)
             else:  # a copy: a view would keep what is forgotten in memory
-                queue[0] = (wanted, keras.ops.copy(array[:, wanted - begin :]))
+                rest = self._cut(array, wanted - begin, self._count(array))
+                queue[0] = (wanted, self._arrays.copy(rest))
 
     def _call(self, step: Step, values: list[Any]) -> Any:
         index = self.index if step.spatial else 0
-        values = [_turn(value, index) for value in values]
-        result = step.call(values)
-        return _turn_back(result, index)
+        values = [self._turn(value, index) for value in values]
+        return self._turn_back(self._arrays.call(step, values), index)
 
+    def _cut(self, array: Any, first: int, last: int) -> Any:
+        before = (slice(None),) * self._arrays.rows
+        return array[(*before, slice(first, last))]
 
-def _turn(rows: Any, index: int) -> Any:
-    axes = [axis for bit, axis in ((1, 1), (2, 2)) if index & bit]
-    rows = keras.ops.flip(rows, axes) if axes else rows
-    return keras.ops.transpose(rows, (0, 2, 1, 3)) if index & 4 else rows
+    def _count(self, array: Any) -> int:
+        return int(array.shape[self._arrays.rows])
 
+    def _turn(self, array: Any, index: int) -> Any:
+        array = self._flip(array, index)
+        return self._arrays.swap(array) if index & 4 else array
 
-def _turn_back(rows: Any, index: int) -> Any:
-    rows = keras.ops.transpose(rows, (0, 2, 1, 3)) if index & 4 else rows
-    axes = [axis for bit, axis in ((1, 1), (2, 2)) if index & bit]
-    return keras.ops.flip(rows, axes) if axes else rows
+    def _turn_back(self, array: Any, index: int) -> Any:
+        array = self._arrays.swap(array) if index & 4 else array
+        return self._flip(array, index)
+
+    def _flip(self, array: Any, index: int) -> Any:
+        rows = self._arrays.rows
+        axes = [axis for bit, axis in ((1, rows), (2, rows + 1)) if index & bit]
+        return self._arrays.flip(array, axes) if axes else array
 
 
 @contextlib.contextmanager
 def _no_gradient() -> Iterator[None]:
-    if keras.backend.backend() != "torch":
+    torch = sys.modules.get("torch")
+    if torch is None:
         yield
         return
-    import torch
 
     with torch.no_grad():
         yield

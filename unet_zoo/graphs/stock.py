@@ -1,82 +1,17 @@
-"""What a network is made of, where each of its layers looks at a few rows only."""
+"""The graph of a Keras network."""
 
 from __future__ import annotations
 
-import dataclasses
-import functools
 import math
 from collections.abc import Callable
 from fractions import Fraction
 from typing import Any
 
 import keras
+import numpy as np
 
 from unet_zoo import devices
-
-
-@dataclasses.dataclass(frozen=True)
-class Step:
-    """One layer of a network: which tensors it takes and how far it looks.
-
-    Attributes:
-        layers: what is called, one after the other; all but the first treat every
-            pixel by itself.
-        inputs: numbers of the tensors it takes.
-        channels: of each of them.
-        listed: it takes them as a list.
-        output: number of the tensor it gives.
-        reach: how many rows above and below a row it looks at.
-        group: how many rows it makes to one.
-        grow: how many rows it makes of one.
-        spatial: it does not treat every pixel alike, so that turning matters.
-        work: multiplications for one pixel of the output.
-    """
-
-    layers: tuple[Any, ...]
-    inputs: tuple[int, ...]
-    channels: tuple[int, ...]
-    listed: bool
-    output: int
-    reach: int = 0
-    group: int = 1
-    grow: int = 1
-    spatial: bool = False
-    work: int = 0
-
-    @functools.cached_property
-    def call(self) -> Callable[[list[Any]], Any]:
-        """Return what the layers compute of the tensors they take."""
-
-        def chain(values: list[Any]) -> Any:
-            result = values if self.listed else values[0]
-            for layer in self.layers:
-                result = layer(result)
-            return result
-
-        return devices.compiled(chain, self.channels)
-
-
-@dataclasses.dataclass(frozen=True)
-class Graph:
-    """The layers of a network in order; tensor 0 is the image.
-
-    Attributes:
-        steps: the layers.
-        ratios: size of each tensor relative to the image.
-        channels: of each tensor.
-        output: number of the tensor that is the result.
-        halo: how far from an edge, in pixels of the image, a result can depend on
-            what lies beyond it.
-        step: the image's size is a multiple of this.
-    """
-
-    steps: tuple[Step, ...]
-    ratios: tuple[Fraction, ...]
-    channels: tuple[int, ...]
-    output: int
-    halo: int
-    step: int
-
+from unet_zoo.graphs import Builder, Graph, Step
 
 _POINTWISE = (
     "Activation",
@@ -99,7 +34,53 @@ _POINTWISE = (
 )
 
 
-def read(network: keras.Model) -> Graph | None:
+class Tensors:
+    """Tensors of Keras' backend; `graphs.Arrays`."""
+
+    rows = 1
+    # Joined or turned, and laid out as a convolution wants them; buffers beside it.
+    copies = (2.4, 1.8)
+
+    def __init__(self) -> None:
+        self._made: dict[int, Callable[[list[Any]], Any]] = {}
+
+    def put(self, region: np.ndarray) -> Any:
+        return keras.ops.convert_to_tensor(region[None])
+
+    def get(self, array: Any) -> np.ndarray:
+        found: np.ndarray = keras.ops.convert_to_numpy(array)[0]
+        return found
+
+    def join(self, parts: list[Any]) -> Any:
+        return keras.ops.concatenate(parts, axis=1)
+
+    def copy(self, array: Any) -> Any:
+        return keras.ops.copy(array)
+
+    def flip(self, array: Any, axes: list[int]) -> Any:
+        return keras.ops.flip(array, axes)
+
+    def swap(self, array: Any) -> Any:
+        return keras.ops.transpose(array, (0, 2, 1, 3))
+
+    def call(self, step: Step, values: list[Any]) -> Any:
+        if step.output not in self._made:
+            channels = [value.shape[-1] for value in values]
+            self._made[step.output] = devices.compiled(_chain(step), channels)
+        return self._made[step.output](values)
+
+
+def _chain(step: Step) -> Callable[[list[Any]], Any]:
+    def chain(values: list[Any]) -> Any:
+        result = values if step.listed else values[0]
+        for layer in step.layers:
+            result = layer(result)
+        return result
+
+    return chain
+
+
+def read(network: Any) -> Graph | None:
     """Return the graph of a network whose layers are all local; None: some are not.
 
     Known are the stock layers of a padded U-Net: convolutions, pooling, upsampling and
@@ -109,59 +90,17 @@ def read(network: keras.Model) -> Graph | None:
     if not isinstance(network, keras.Model) or len(network.inputs) != 1:
         return None
     number = {id(network.inputs[0]): 0}
-    ratios, channels, dirty = [Fraction(1)], [network.inputs[0].shape[-1]], [0]
-    steps: list[Step] = []
+    builder = Builder(network.inputs[0].shape[-1])
     for depth in sorted(network._nodes_by_depth, reverse=True):
         for node in network._nodes_by_depth[depth]:
             if node.is_input:
                 continue
-            step = _step(node, number, ratios)
+            step = _step(node, number, builder.ratios)
             if step is None:
                 return None
-            steps.append(step)
-            number[id(node.outputs[0])] = step.output
-            ratio = ratios[step.inputs[0]]
-            ratios.append(ratio * step.grow / step.group)
-            channels.append(node.outputs[0].shape[-1])
-            # How many rows beside an edge, counted at the tensor's own size, know
-            # what lies beyond it.
-            seen = max(dirty[each] for each in step.inputs) + step.reach
-            dirty.append(-(-seen // step.group) * step.grow)
-    output = number[id(network.outputs[0])]
-    if ratios[output] != 1 or None in channels:
-        return None
-    steps = _chained(steps, output)
-    smallest = math.lcm(*(ratio.denominator for ratio in ratios))
-    return Graph(
-        tuple(steps), tuple(ratios), tuple(channels), output, dirty[output], smallest
-    )
-
-
-def _chained(steps: list[Step], output: int) -> list[Step]:
-    """Join layers that treat every pixel by itself to the only one they follow."""
-    takers: dict[int, int] = {output: 1}
-    for step in steps:
-        for tensor in step.inputs:
-            takers[tensor] = takers.get(tensor, 0) + 1
-    joined: list[Step] = []
-    by_output: dict[int, int] = {}
-    for step in steps:
-        first = by_output.get(step.inputs[0])
-        local = step.reach == 0 and not step.spatial and not step.listed
-        if local and first is not None and takers[step.inputs[0]] == 1:
-            before = joined[first]
-            work = before.work + step.work
-            joined[first] = dataclasses.replace(
-                before,
-                layers=before.layers + step.layers,
-                output=step.output,
-                work=work,
-            )
-            by_output[step.output] = first
-        else:
-            by_output[step.output] = len(joined)
-            joined.append(step)
-    return joined
+            given = node.outputs[0]
+            number[id(given)] = builder.add(step, given.shape[-1])
+    return builder.finish(number[id(network.outputs[0])], Tensors())
 
 
 def _step(node: Any, number: dict[int, int], ratios: list[Fraction]) -> Step | None:
@@ -181,8 +120,7 @@ def _step(node: Any, number: dict[int, int], ratios: list[Fraction]) -> Step | N
     looks = _looks(layer, len(node.outputs[0].shape))
     if looks is None:
         return None
-    channels = tuple(each.shape[-1] for each in taken)
-    return Step((layer,), inputs, channels, listed, len(ratios), **looks)
+    return Step((layer,), inputs, len(ratios), listed, **looks)
 
 
 def _looks(layer: Any, rank: int) -> dict[str, Any] | None:
