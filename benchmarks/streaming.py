@@ -3,15 +3,16 @@
     python benchmarks/streaming.py --side 20000 --max-memory 2GB
 
 A 16-bit image of bright discs of many sizes is written as a tiled TIFF, never whole in
-memory, and streamed twice: at 2,000 pixels a side and at `--side`, each in a process of
-its own, whose peak memory is compared with what it was given. Beside them, an image
-that fits is segmented whole, and its labels compared with the streamed ones.
+memory, and given to `unet-zoo segment` at 2,000 pixels a side and at `--side`: each in
+a process of its own, whose memory and time are measured from outside, start and
+writing included. An image that fits is segmented at once as well, and its labels are
+compared with the streamed ones.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
+import contextlib
 import subprocess
 import sys
 import tempfile
@@ -69,151 +70,79 @@ def write(path: Path, side: int) -> None:
         )
 
 
-class Tiled:
-    """A tiled TIFF without compression as `streaming` reads it."""
-
-    def __init__(self, path: Path) -> None:
-        self._file = tifffile.TiffFile(path)
-        self._page = self._file.pages[0]
-        self.shape = (1, *self._page.shape, 1)
-        self.dtype = self._page.dtype
-
-    def read(self, frame: int, rows: slice, columns: slice) -> np.ndarray:
-        """Return a region (y, x, 1)."""
-        high, wide = rows.stop - rows.start, columns.stop - columns.start
-        region = np.empty((high, wide, 1), self.dtype)
-        across = -(-self.shape[2] // TILE)
-        for y in range(rows.start // TILE, -(-rows.stop // TILE)):
-            for x in range(columns.start // TILE, -(-columns.stop // TILE)):
-                number = y * across + x
-                self._file.filehandle.seek(self._page.dataoffsets[number])
-                data = self._file.filehandle.read(self._page.databytecounts[number])
-                there = self._page.decode(data, number)[0][0]
-                down = slice(max(rows.start, y * TILE), min(rows.stop, (y + 1) * TILE))
-                over = slice(
-                    max(columns.start, x * TILE), min(columns.stop, (x + 1) * TILE)
-                )
-                region[
-                    down.start - rows.start : down.stop - rows.start,
-                    over.start - columns.start : over.stop - columns.start,
-                ] = there[
-                    down.start - y * TILE : down.stop - y * TILE,
-                    over.start - x * TILE : over.stop - x * TILE,
-                ]
-        return region
-
-
-def child(
-    model: str, source: str, output: str, memory: str, engine: str, tta: int
-) -> None:
-    """Stream one image and print what it took."""
-    from unet_zoo import segmenter, streaming
-
-    loaded = segmenter.load(model, engine=engine)
-    summary = streaming.stream(
-        loaded, Tiled(Path(source)), output, max_memory=memory, tta=tta
-    )
-    print(
-        json.dumps(
-            {
-                "objects": sum(summary.objects),
-                "seconds": summary.seconds,
-                "overhead": summary.overhead,
-                "joined": summary.joined,
-                "plan": str(summary.plan),
-            }
-        )
-    )
-
-
-def measured(arguments: list[str]) -> dict:
-    """Run a child; return what it printed and the most memory it held."""
+def measured(arguments: list[str]) -> dict[str, float | str]:
+    """Run `unet-zoo segment`; return its line, seconds, and the most memory it held."""
+    begun, most = time.monotonic(), 0
     process = subprocess.Popen(
-        [sys.executable, __file__, "--child", *arguments],
-        stdout=subprocess.PIPE,
+        [sys.executable, "-c", "from unet_zoo.cli import main; main()", *arguments],
+        stderr=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
         text=True,
     )
-    watched, most = psutil.Process(process.pid), 0
+    watched = psutil.Process(process.pid)
     while process.poll() is None:
-        try:
+        with contextlib.suppress(psutil.NoSuchProcess):
             most = max(most, watched.memory_info().rss)
-        except psutil.NoSuchProcess:
-            break
-        time.sleep(0.02)
-    output, _ = process.communicate()
+        time.sleep(0.01)
+    said = (process.stderr.read() if process.stderr else "").strip()
     if process.returncode:
-        raise SystemExit(process.returncode)
-    return {**json.loads(output.splitlines()[-1]), "peak": most}
+        raise SystemExit(said)
+    seconds = time.monotonic() - begun
+    return {"said": said.splitlines()[-1], "seconds": seconds, "peak": most}
 
 
 def compare(model: str, engine: str, source: Path, output: Path, tta: int) -> str:
-    """Say how the streamed labels differ from those of the untiled image."""
+    """Say how the streamed labels differ from those of the image seen at once."""
     from unet_zoo import segmenter
 
-    whole = (
-        segmenter.load(model, engine=engine)
-        .segment(tifffile.imread(source), tta=tta)
-        .labels
-    )
-    streamed = tifffile.imread(output)
+    loaded = segmenter.load(model, engine=engine)
+    image, streamed = tifffile.imread(source), tifffile.imread(output)
+    whole = loaded.segment(image, tta=tta, tile=2 * max(image.shape)).labels
     pairs = np.stack([whole.ravel(), streamed.ravel()], axis=1)
     pairs, common = np.unique(pairs, axis=0, return_counts=True)
     sizes = np.bincount(whole.ravel()), np.bincount(streamed.ravel())
     either = sizes[0][pairs[:, 0]] + sizes[1][pairs[:, 1]] - common
     best = np.zeros(whole.max() + 1)
     np.maximum.at(best, pairs[:, 0], common / either)
-    least = best[1:].min(initial=1.0)
+    same = np.array_equal(whole > 0, streamed > 0)
     return (
-        f"{streamed.max()} objects, {whole.max()} in the untiled image; "
-        f"least IoU {least:.4f}"
+        f"{streamed.max()} objects, {whole.max()} in the image seen at once; least IoU "
+        f"{best[1:].min(initial=1.0):.4f}; {'the same' if same else 'not all the same'}"
+        " pixels are objects"
     )
 
 
 def main() -> None:
-    """Print the table."""
+    """Print what each size takes."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--side", type=int, default=3000)
+    parser.add_argument("--side", type=int, default=4000)
     parser.add_argument("--small", type=int, default=2000)
-    parser.add_argument("--exact", type=int, default=1500, help="side that fits")
+    parser.add_argument("--exact", type=int, default=1600, help="side that fits")
     parser.add_argument("--model", default="unet-blobs")
     parser.add_argument("--tta", type=int, default=1)
-    parser.add_argument("--engine", default="keras")
+    parser.add_argument("--engine", default="auto")
     parser.add_argument("--max-memory", default="2GB")
     parser.add_argument("--folder", type=Path, help="where the images are kept")
-    parser.add_argument("--child", nargs=6)
     given = parser.parse_args()
-    if given.child:
-        *words, tta = given.child
-        child(*words, int(tta))
-        return
+    words = ["--model", given.model, "--engine", given.engine, "--tta", str(given.tta)]
+    words += ["--max-memory", given.max_memory, "--overwrite"]
     with tempfile.TemporaryDirectory(dir=given.folder) as folder:
         pace = {}
         for side in dict.fromkeys((given.exact, given.small, given.side)):
-            source, output = Path(folder) / "image.tif", Path(folder) / "labels.tif"
+            source, results = Path(folder) / "image.tif", Path(folder) / "results"
             write(source, side)
-            found = measured(
-                [
-                    given.model,
-                    str(source),
-                    str(output),
-                    given.max_memory,
-                    given.engine,
-                    str(given.tta),
-                ]
-            )
+            found = measured(["segment", str(source), "--output", str(results), *words])
             pace[side] = found["seconds"] / side**2 * 1e6
             print(
-                f"{side} x {side}: {found['objects']} objects, {found['joined']} "
-                f"joined; peak {found['peak'] / 1e6:.0f} MB of {given.max_memory}; "
-                f"{pace[side]:.2f} s per megapixel; {found['overhead']:.3f} pixels "
-                f"computed for each; {found['plan']}",
+                f"{side} x {side}: peak {found['peak'] / 1e6:.0f} MB of "
+                f"{given.max_memory}, {found['seconds']:.0f} s, {pace[side]:.3f} s per "
+                f"megapixel\n  {found['said']}",
                 flush=True,
             )
             if side == given.exact:
-                print(
-                    compare(given.model, given.engine, source, output, given.tta),
-                    flush=True,
-                )
+                output = results / "image_masks.tif"
+                said = compare(given.model, given.engine, source, output, given.tta)
+                print(f"  {said}", flush=True)
         ratio = pace[given.side] / pace[given.small]
         print(f"time per pixel at {given.side} over that at {given.small}: {ratio:.3f}")
 

@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 # Bytes that a pixel takes when an image is segmented whole: its values normalised and
 # rescaled, what is predicted of it, and what the decoder makes of that.
 _PER_VALUE, _PER_PIXEL = 24, 200
-_SHARE = 0.5  # of the budget; the network and the tiles it sees have the other half
+# Of the budget; the rest is for libraries, the network, and images read ahead.
+_SHARE = 0.25
 
 
 def _amount(context: click.Context, option: click.Parameter, text: str | None) -> Any:

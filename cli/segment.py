@@ -228,7 +228,7 @@ def _checked(
     import numpy as np
 
     jobs: list[Job] = []
-    held = 0
+    held, room = 0, min(KEPT_IN_MEMORY, (max_memory or 8 * KEPT_IN_MEMORY) // 8)
     for source in sources:
         job = Job(source, output, reading, kinds, max_memory)
         with reading.open(source) as opened:
@@ -249,7 +249,7 @@ def _checked(
                 "for instance with numpy.nan_to_num."
             )
             raise errors.InputError(message)
-        if held + image.nbytes <= KEPT_IN_MEMORY:
+        if held + image.nbytes <= room:
             job.image, held = image, held + image.nbytes
         jobs.append(job)
     return jobs

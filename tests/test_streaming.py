@@ -16,7 +16,7 @@ from unet_zoo.streaming.sources import Array
 class Filter:
     """What a segmenter is to streaming, with a local filter for a network."""
 
-    step, _padding = 4, "same"
+    step, _padding, _graph = 4, "same", None
 
     def __init__(self, target="semantic", blur=0, scale=1.0, tta=1, **decode):
         self.target, self._blur = targets.get(target), blur
@@ -387,7 +387,8 @@ def picture(shape):
 
 @pytest.mark.parametrize(("model", "tta"), [("unet", 8), ("resunet", 4)])
 def test_strips_give_what_the_whole_image_gives(model, tta, monkeypatch):
-    from unet_zoo.streaming import predictors, strips
+    from unet_zoo.graphs import strips
+    from unet_zoo.streaming import predictors
 
     monkeypatch.setattr(strips, "_AT_ONCE", 16)
     segments = network(model, "same" if model == "unet" else None)

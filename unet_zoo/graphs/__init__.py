@@ -102,23 +102,6 @@ class Graph:
     step: int
     arrays: Arrays
 
-    @property
-    def bytes_per_pixel(self) -> float:
-        """Return the most that the tensors needed at once take, per pixel."""
-        last = {
-            tensor: n for n, step in enumerate(self.steps) for tensor in step.inputs
-        }
-        last[self.output] = len(self.steps)
-        alive, most = {0}, 0.0
-        for number, step in enumerate(self.steps):
-            alive.add(step.output)
-            most = max(most, sum(self._bytes(tensor) for tensor in alive))
-            alive = {tensor for tensor in alive if last.get(tensor, -1) > number}
-        return most
-
-    def _bytes(self, tensor: int) -> float:
-        return float(4 * self.channels[tensor] * self.ratios[tensor] ** 2)
-
 
 class Builder:
     """Collects the layers of a network in the order that they are computed in.
@@ -130,8 +113,8 @@ class Builder:
     >>> down = builder.add(Step((), (0,), 1, reach=2, group=2, spatial=True), 4)
     >>> up = builder.add(Step((), (down,), 2, grow=2, spatial=True), 1)
     >>> graph = builder.finish(up, arrays=None)
-    >>> graph.halo, graph.step, graph.bytes_per_pixel
-    (2, 2, 8.0)
+    >>> graph.halo, graph.step
+    (2, 2)
     """
 
     def __init__(self, channels: int) -> None:

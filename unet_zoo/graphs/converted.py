@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import threading
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -45,7 +46,8 @@ class Layers:
 
     def __init__(self, numbers: dict[str, int], options: dict[str, str]) -> None:
         self._numbers, self._options = numbers, options
-        self._made: dict[int, Any] = {}
+        self._made: dict[int, tuple[Any, int]] = {}
+        self._lock, self._local = threading.Lock(), threading.local()
 
     def put(self, region: np.ndarray) -> np.ndarray:
         return np.ascontiguousarray(region.transpose(2, 0, 1), np.float32)[None]
@@ -67,9 +69,7 @@ class Layers:
 
     def call(self, step: Step, values: list[np.ndarray]) -> np.ndarray:
         """Return what a step computes, some columns after the other."""
-        if step.output not in self._made:
-            self._made[step.output] = self._compiled(step, values)
-        request, channels = self._made[step.output]
+        request, channels = self._ready(step, values)
         sizes = values[0].shape[2:]
         made = tuple(size * step.grow // step.group for size in sizes)
         result = np.empty((1, channels, *made), np.float32)
@@ -92,6 +92,19 @@ class Layers:
             kept = _part(along, low, low + stop - start)
             result[_part(along, start, stop)] = found[kept]
         return result
+
+    def _ready(self, step: Step, values: list[np.ndarray]) -> tuple[Any, int]:
+        """Return this thread's request for a step, and the channels that it gives."""
+        if not hasattr(self._local, "requests"):
+            self._local.requests = {}
+        with self._lock:
+            if step.output not in self._made:
+                self._made[step.output] = self._compiled(step, values)
+            compiled, channels = self._made[step.output]
+        requests = self._local.requests
+        if step.output not in requests:
+            requests[step.output] = compiled.create_infer_request()
+        return requests[step.output], channels
 
     def _compiled(self, step: Step, values: list[np.ndarray]) -> tuple[Any, int]:
         """Cut the operations of a step out of the network they were read from."""
@@ -124,7 +137,7 @@ class Layers:
         model = openvino.Model([last.output(0)], list(inputs.values()))
         compiled = openvino.Core().compile_model(model, "CPU", self._options)
         channels = last.output(0).get_partial_shape()[1].get_length()
-        return compiled.create_infer_request(), channels
+        return compiled, channels
 
 
 def read(path: Path, options: dict[str, str]) -> Graph | None:

@@ -138,8 +138,9 @@ def _looks(layer: Any, rank: int) -> dict[str, Any] | None:
     if kind in ("Conv2D", "DepthwiseConv2D"):
         size, dilation = set(layer.kernel_size), set(layer.dilation_rate)
         stride = _side(layer.strides)
-        fits = len(size) == len(dilation) == 1 and layer.padding == "same"
-        if not fits or stride is None or max(size) % 2 == 0:
+        fits = len(size) == len(dilation) == 1
+        padded = layer.padding == "same" or max(size) == 1
+        if not fits or not padded or stride is None or max(size) % 2 == 0:
             return None
         wide = (max(size) - 1) * max(dilation)
         # With a stride all of it may lie on one side; groups of rows stay together.

@@ -13,6 +13,7 @@ import tifffile
 
 from unet_zoo import images
 from unet_zoo.errors import InputError
+from unet_zoo.images import writing
 from unet_zoo.streaming.sources import Source, regions
 
 if TYPE_CHECKING:
@@ -148,8 +149,12 @@ def write_tiff(
     shape: tuple[int, int, int],
     parts: Iterator[tuple[int, int, int, np.ndarray]],
     dtype: type,
+    pixel_size: tuple[float, float] | None = None,
 ) -> None:
-    """Write tiles of labels as a tiled BigTIFF, zlib, the whole file or nothing."""
+    """Write tiles of labels as a tiled BigTIFF, zlib, the whole file or nothing.
+
+    With a pixel size, (y, x) in micrometres, it is an OME-TIFF that says so.
+    """
     path = Path(path)
     if path.suffix.lower() not in (".tif", ".tiff"):
         message = f"Label images are TIFF files: name {path} with the suffix .tif"
@@ -162,9 +167,10 @@ def write_tiff(
             yield tile
 
     alone = shape[0] == 1
+    metadata, more = writing.tiff_facts("YX" if alone else "TYX", pixel_size)
     with (
         images.replacing(path) as part,
-        tifffile.TiffWriter(part, bigtiff=True) as file,
+        tifffile.TiffWriter(part, bigtiff=True, ome=pixel_size is not None) as file,
     ):
         file.write(
             whole(),
@@ -174,5 +180,6 @@ def write_tiff(
             photometric="minisblack",
             compression="zlib",
             maxworkers=1,  # others would hurry ahead and fill the memory
-            metadata={"axes": "YX" if alone else "TYX"},
+            metadata=metadata,
+            **more,
         )

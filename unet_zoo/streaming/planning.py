@@ -36,6 +36,7 @@ class Plan:
         swath: columns of the image that are predicted together.
         rows: of the network's image that are predicted at once.
         strips: rows are fed one after the other; otherwise tiles of that side.
+        engine: what runs the network.
     """
 
     block: int
@@ -43,6 +44,18 @@ class Plan:
     swath: int
     rows: int
     strips: bool = True
+    engine: str = "Keras"
+
+    def __str__(self) -> str:
+        if self.strips:
+            return (
+                f"{self.engine} is fed rows of {self.swath} pixels, as every layer of "
+                "the network looks at its neighbours only"
+            )
+        return (
+            f"{self.engine} is given tiles of {self.rows} pixels, the largest that "
+            "fit, as the network cannot be fed rows"
+        )
 
 
 def choose(
@@ -81,7 +94,9 @@ def choose(
             + (", or less `tta`" if members[0].tta > 1 else "")
         )
         raise InputError(message)
-    return best[1]
+    engine = getattr(members[0].segmenter, "_engine", None)
+    word = type(engine).__name__ if engine is not None else "Keras"
+    return dataclasses.replace(best[1], engine=word)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -165,7 +180,7 @@ def _columns(
     members: Sequence[Member], rows: int, scale: float, height: int
 ) -> tuple[float, float]:
     """Return bytes per column of the image, and computed over needed rows."""
-    from unet_zoo.streaming.strips import Strips
+    from unet_zoo.graphs.strips import Strips
 
     total, again = 0.0, []
     for member in members:
@@ -181,7 +196,7 @@ def _columns(
 
 def warm(member: Member, width: int) -> None:
     """Let a network that is fed rows get ready, and take what memory that takes."""
-    from unet_zoo.streaming.strips import Strips
+    from unet_zoo.graphs.strips import Strips
 
     assert member.graph is not None
     rows, step = _ROWS[-1], member.step

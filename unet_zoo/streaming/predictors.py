@@ -9,8 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from unet_zoo import graphs, tiling, turning
+from unet_zoo import tiling, turning
 from unet_zoo.errors import InputError
+from unet_zoo.graphs import Graph
 from unet_zoo.streaming.grids import Grid
 
 
@@ -41,7 +42,7 @@ class Member:
 
     segmenter: Any
     tta: int
-    graph: graphs.Graph | None
+    graph: Graph | None
     halo: int
 
     @property
@@ -67,7 +68,7 @@ def members(segmenter: Any, tta: int | None) -> list[Member]:
                 "not fit in memory. Use 1, 4 or 8."
             )
             raise InputError(message)
-        graph = graphs.of(each)
+        graph = each._graph
         halo = graph.halo if graph else int(each._margin)
         found.append(Member(each, copies, graph, halo))
     return found
@@ -82,7 +83,7 @@ def by_strips(
     the poolings of the turned image group its pixels, and the columns reach as far
     beyond those asked for as the network looks.
     """
-    from unet_zoo.streaming.strips import Strips
+    from unet_zoo.graphs.strips import Strips
 
     graph, step = member.graph, member.step
     assert graph is not None

@@ -59,10 +59,10 @@ class Summary:
         per = self.seconds / np.prod(self.shape) * 1e6
         return (
             f"{count} objects{joined} in {frames} frame{'s' * (frames != 1)} of "
-            f"{size}; "
+            f"{size}; {self.plan}: {self.overhead:.3f} pixels computed for each; "
             f"{self.peak / 1e6:.0f} MB at most, {self.seconds:.1f} s ({per:.2f} s per "
-            f"megapixel), {self.overhead:.2f} pixels computed for each, blocks of "
-            f"{self.plan.block} that see {self.plan.overlap} pixels around them"
+            f"megapixel); objects were found in blocks of {self.plan.block} that see "
+            f"{self.plan.overlap} pixels around them"
         )
 
 
@@ -139,7 +139,8 @@ def stream(
             scratches, [names for names, _ in run.names], tables, source, dtype
         )
         if where is not None:
-            labels.write_tiff(output, (frames, height, width), parts, dtype)
+            shape, there = (frames, height, width), getattr(image, "pixel_size", None)
+            labels.write_tiff(output, shape, parts, dtype, there)
         else:
             for frame, top, left, tile in parts:
                 place = np.s_[top : top + tile.shape[0], left : left + tile.shape[1]]

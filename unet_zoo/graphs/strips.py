@@ -10,17 +10,50 @@ from __future__ import annotations
 
 import contextlib
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
 
+from unet_zoo import tiling
 from unet_zoo.graphs import Graph, Step
 
 _FLOAT = 4  # bytes
 # Rows that a layer computes at once, of its own size: the more, the more memory; the
 # fewer, the larger the part of them that a convolution has to compute again.
 _AT_ONCE = 64
+
+
+def predict(
+    graph: Graph,
+    image: np.ndarray,
+    *,
+    rows: int = 256,
+    progress: Callable[[int, int], object] | None = None,
+) -> np.ndarray:
+    """Return what a network makes of an image, fed a few rows at a time.
+
+    Args:
+        graph: of the network.
+        image: float32 (Y, X, C), completed by mirroring to a size that the network
+            takes.
+        rows: to feed at once.
+        progress: called with how often rows were fed, and how often in all.
+
+    Returns:
+        float32 (Y, X, K), the logits of the whole image.
+    """
+    height, width = image.shape[:2]
+    tall, wide = (tiling.fitting(size, graph.step) for size in (height, width))
+    image = tiling.mirrored(image, (slice(0, tall), slice(0, wide)))
+    strips, parts = Strips(graph, tall, rows), []
+    for top in range(0, tall, rows):
+        part = strips.push(image[top : top + rows])
+        if part is not None:
+            parts.append(part[:, :width])
+        if progress is not None:
+            progress(top // rows + 1, -(-tall // rows))
+    return np.concatenate(parts)[:height]
 
 
 class Strips:
