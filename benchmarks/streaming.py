@@ -12,16 +12,16 @@ compared with the streamed ones.
 from __future__ import annotations
 
 import argparse
-import contextlib
+import os
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
-import psutil
 import scipy.ndimage
 import tifffile
 
@@ -39,19 +39,23 @@ def tiles(side: int) -> Iterator[np.ndarray]:
 def tile(top: int, left: int) -> np.ndarray:
     """Return uint16 (TILE, TILE): the same place looks alike in every tiling."""
     around = 24
-    rows, columns = np.indices((TILE + 2 * around,) * 2)
-    light = np.full(rows.shape, 0.1)
+    light = np.full((TILE + 2 * around,) * 2, 0.1)
     first = [(each - around) // PITCH - 1 for each in (top, left)]
     count = (TILE + 2 * around) // PITCH + 3
     for y in range(first[0], first[0] + count):
         for x in range(first[1], first[1] + count):
             generator = np.random.default_rng([y + 10**6, x + 10**6])
             middle = (np.array([y, x]) + generator.uniform(0.2, 0.8, 2)) * PITCH
+            middle += np.array([around - top, around - left])
             radius, height = generator.uniform(7, 17), generator.uniform(0.5, 1)
-            away = np.hypot(
-                rows + top - around - middle[0], columns + left - around - middle[1]
-            )
-            light = np.maximum(light, 0.1 + height * (away < radius))
+            low = np.maximum(0, middle - radius).astype(int)
+            place = np.s_[
+                low[0] : max(0, int(middle[0] + radius) + 1),
+                low[1] : max(0, int(middle[1] + radius) + 1),
+            ]
+            rows, columns = np.indices(light[place].shape)
+            away = np.hypot(rows + low[0] - middle[0], columns + low[1] - middle[1])
+            np.maximum(light[place], 0.1 + height * (away < radius), out=light[place])
     light = scipy.ndimage.gaussian_filter(light, 1.5)[around:-around, around:-around]
     noise = np.random.default_rng([top, left]).normal(0, 300, light.shape)
     return np.clip(12000 * light + noise, 0, 65535).astype(np.uint16)
@@ -70,25 +74,67 @@ def write(path: Path, side: int) -> None:
         )
 
 
-def measured(arguments: list[str]) -> dict[str, float | str]:
-    """Run `unet-zoo segment`; return its line, seconds, and the most memory it held."""
-    begun, most = time.monotonic(), 0
-    process = subprocess.Popen(
-        [sys.executable, "-c", "from unet_zoo.cli import main; main()", *arguments],
-        stderr=subprocess.PIPE,
-        stdout=subprocess.DEVNULL,
-        text=True,
-    )
-    watched = psutil.Process(process.pid)
-    while process.poll() is None:
-        with contextlib.suppress(psutil.NoSuchProcess):
-            most = max(most, watched.memory_info().rss)
-        time.sleep(0.01)
-    said = (process.stderr.read() if process.stderr else "").strip()
-    if process.returncode:
-        raise SystemExit(said)
-    seconds = time.monotonic() - begun
-    return {"said": said.splitlines()[-1], "seconds": seconds, "peak": most}
+class Taken(NamedTuple):
+    """What a process took: wall and processor seconds, bytes at most, what it said."""
+
+    seconds: float
+    busy: float
+    peak: int
+    said: str
+
+
+def measured(arguments: list[str]) -> Taken:
+    """Run `unet-zoo segment`, and ask the kernel what it took."""
+    begun = time.monotonic()
+    with tempfile.TemporaryFile("w+") as said:
+        process = subprocess.Popen(
+            [sys.executable, "-c", "from unet_zoo.cli import main; main()", *arguments],
+            stderr=said,
+            stdout=subprocess.DEVNULL,
+        )
+        _, status, usage = os.wait4(process.pid, 0)
+        seconds = time.monotonic() - begun
+        said.seek(0)
+        lines = said.read().strip().splitlines()
+    if status:
+        raise SystemExit("\n".join(lines))
+    busy = usage.ru_utime + usage.ru_stime
+    return Taken(seconds, busy, usage.ru_maxrss * 1024, lines[-1])
+
+
+def thin(path: Path) -> None:
+    """Write weights of unet-blobs' architecture with 4 filters instead of 24.
+
+    They are set, not trained: what is bright goes over the first skip to the result;
+    all else is computed as well, and counts nothing. The target is "semantic".
+    """
+    import keras
+
+    from unet_zoo import registry, segmenter
+
+    arguments = {"depth": 5, "filters": 4, "normalization": "batch", "padding": "same"}
+    network = registry.build("unet", classes=2, **arguments)
+    for variable in network.weights:
+        if variable.path.split("/")[-1] in ("kernel", "bias", "beta"):
+            variable.assign(np.zeros(variable.shape))
+    # The last four channels that the decoder is given are the first skip.
+    for layer, taken, weight in (
+        ("encoder0_conv1", 0, 1),
+        ("encoder0_conv2", 0, 1),
+        ("decoder0_conv1", 4, 1),
+        ("decoder0_conv2", 0, 1),
+        ("logits", 0, 20),
+    ):
+        kernel = network.get_layer(layer).kernel
+        values, given = (
+            np.array(keras.ops.convert_to_numpy(kernel)),
+            int(layer == "logits"),
+        )
+        values[kernel.shape[0] // 2, kernel.shape[1] // 2, taken, given] = weight
+        kernel.assign(values)
+    network.get_layer("logits").bias.assign([0, -8])
+    facts = segmenter.describe("unet", arguments, channels=1, target="semantic")
+    segmenter.Segmenter(network, facts).save(path)
 
 
 def compare(model: str, engine: str, source: Path, output: Path, tta: int) -> str:
@@ -118,33 +164,42 @@ def main() -> None:
     parser.add_argument("--side", type=int, default=4000)
     parser.add_argument("--small", type=int, default=2000)
     parser.add_argument("--exact", type=int, default=1600, help="side that fits")
-    parser.add_argument("--model", default="unet-blobs")
+    parser.add_argument("--model", default="unet-blobs", help="or thin; see `thin`")
     parser.add_argument("--tta", type=int, default=1)
     parser.add_argument("--engine", default="auto")
     parser.add_argument("--max-memory", default="2GB")
     parser.add_argument("--folder", type=Path, help="where the images are kept")
     given = parser.parse_args()
-    words = ["--model", given.model, "--engine", given.engine, "--tta", str(given.tta)]
-    words += ["--max-memory", given.max_memory, "--overwrite"]
-    with tempfile.TemporaryDirectory(dir=given.folder) as folder:
-        pace = {}
-        for side in dict.fromkeys((given.exact, given.small, given.side)):
-            source, results = Path(folder) / "image.tif", Path(folder) / "results"
+    pace, sides = {}, dict.fromkeys((given.exact, given.small, given.side))
+    with tempfile.TemporaryDirectory(dir=given.folder) as name:
+        folder = Path(name)
+        if given.model == "thin":
+            given.model = str(folder / "thin.h5")
+            thin(Path(given.model))
+        words = ["--model", given.model, "--engine", given.engine]
+        words += ["--tta", str(given.tta), "--max-memory", given.max_memory]
+        for side in sides:
+            source, results = folder / f"{side}.tif", folder / "results"
             write(source, side)
             found = measured(["segment", str(source), "--output", str(results), *words])
-            pace[side] = found["seconds"] / side**2 * 1e6
+            pace[side] = found.seconds / side**2, found.busy / side**2
             print(
-                f"{side} x {side}: peak {found['peak'] / 1e6:.0f} MB of "
-                f"{given.max_memory}, {found['seconds']:.0f} s, {pace[side]:.3f} s per "
-                f"megapixel\n  {found['said']}",
+                f"{side} x {side}: {found.peak / 1e6:.0f} MB of {given.max_memory}, "
+                f"{found.seconds:.0f} s ({1e6 * pace[side][0]:.3f} s per megapixel, "
+                f"{1e6 * pace[side][1]:.3f} of a processor)\n  {found.said}",
                 flush=True,
             )
-            if side == given.exact:
-                output = results / "image_masks.tif"
-                said = compare(given.model, given.engine, source, output, given.tta)
-                print(f"  {said}", flush=True)
-        ratio = pace[given.side] / pace[given.small]
-        print(f"time per pixel at {given.side} over that at {given.small}: {ratio:.3f}")
+        wall, busy = (
+            a / b for a, b in zip(pace[given.side], pace[given.small], strict=True)
+        )
+        print(
+            f"a pixel of {given.side} x {given.side} over one of {given.small} x "
+            f"{given.small}: {wall:.3f} in time, {busy:.3f} of the processors"
+        )
+        source = folder / f"{given.exact}.tif"
+        output = folder / "results" / f"{given.exact}_masks.tif"
+        # Last: the memory of this process is counted as that of those it starts.
+        print(f"  {compare(given.model, given.engine, source, output, given.tta)}")
 
 
 if __name__ == "__main__":

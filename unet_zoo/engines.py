@@ -188,7 +188,7 @@ def _converted(
             _convert(name, weights, part)
             sums = {path.name: files.sha256(path) for path in sorted(part.iterdir())}
             (part / "sums.json").write_text(json.dumps(sums))
-    except InputError:
+    except (InputError, OSError):
         # Another process may have been faster.
         if not _is_whole(folder):
             raise

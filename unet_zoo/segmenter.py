@@ -290,17 +290,19 @@ class Segmenter:
     def _margin(self) -> int:
         """Return the context in pixels that a tile needs on each side.
 
-        Of a network whose layers are all known it is counted. Of another padded U-Net
-        no pixel sees further than twice what the unpadded one loses: residual blocks
-        and a bridge add convolutions at the lowest resolution. Where attention or
-        pooling sees the whole image, tiles are an approximation.
+        Of a network whose layers are all known it is counted, unless it is so much that
+        what is far away cannot be seen. Of another padded U-Net no pixel sees further
+        than twice what the unpadded one loses: residual blocks and a bridge add
+        convolutions at the lowest resolution. Where attention or pooling sees the
+        whole image, tiles are an approximation.
         """
-        if self._graph is not None:
-            return self._graph.halo
-        if self._engine is not None and self._engine.halo is not None:
-            return self._engine.halo
         margin = tiling.valid_unet(math.ceil(math.log2(self.step))).margin
-        return margin if self._padding == "valid" else 2 * margin
+        if self._padding == "valid":
+            return margin
+        halo = self._graph.halo if self._graph is not None else None
+        if halo is None and self._engine is not None:
+            halo = self._engine.halo
+        return 2 * margin if halo is None else min(halo, 4 * margin)
 
     @functools.cached_property
     def _graph(self) -> graphs.Graph | None:

@@ -52,10 +52,14 @@ class Arrays(Protocol):
     Attributes:
         rows: the axis of an array that is the rows of the image; columns are next.
         copies: how often a step holds the bytes of its inputs and of its output.
+        again: columns computed over columns needed, up to now.
     """
 
     rows: int
     copies: tuple[float, float]
+
+    @property
+    def again(self) -> float: ...
 
     def put(self, region: np.ndarray) -> Any:
         """Return float32 (y, x, C) as an array of a batch of one."""

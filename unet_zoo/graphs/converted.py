@@ -48,6 +48,12 @@ class Layers:
         self._numbers, self._options = numbers, options
         self._made: dict[int, tuple[Any, int]] = {}
         self._lock, self._local = threading.Lock(), threading.local()
+        self._work = [0.0, 0.0]  # multiplications, and those that were needed
+
+    @property
+    def again(self) -> float:
+        done, needed = self._work
+        return done / needed if needed else 1.0
 
     def put(self, region: np.ndarray) -> np.ndarray:
         return np.ascontiguousarray(region.transpose(2, 0, 1), np.float32)[None]
@@ -89,6 +95,8 @@ class Layers:
             low, start, stop = (
                 place * step.grow // step.group for place in (begin - first, begin, end)
             )
+            for n, size in enumerate((last - first, end - begin)):
+                self._work[n] += step.work * size * sizes[1 - along]
             kept = _part(along, low, low + stop - start)
             result[_part(along, start, stop)] = found[kept]
         return result

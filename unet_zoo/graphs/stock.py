@@ -40,6 +40,7 @@ class Tensors:
     rows = 1
     # Joined or turned, and laid out as a convolution wants them; buffers beside it.
     copies = (2.4, 1.8)
+    again = 1.0
 
     def __init__(self) -> None:
         self._made: dict[int, Callable[[list[Any]], Any]] = {}

@@ -75,6 +75,7 @@ class Strips:
     def __init__(self, graph: Graph, height: int, rows: int, index: int = 0) -> None:
         self.graph, self.rows, self.index = graph, rows, index
         self._arrays = graph.arrays
+        self._ratios = [float(ratio) for ratio in graph.ratios]
         self._heights = [int(height * ratio) for ratio in graph.ratios]
         self._done = [0] * len(graph.steps)
         self._held: list[list[tuple[int, Any]]] = [[] for _ in graph.ratios]
@@ -108,9 +109,13 @@ class Strips:
         """
         graph, most = self.graph, 0.0
 
+        bytes_of = [
+            _FLOAT * ratio * channels
+            for ratio, channels in zip(self._ratios, graph.channels, strict=True)
+        ]
+
         def size(tensor: int, count: int) -> float:
-            columns = graph.ratios[tensor]
-            return float(count * columns * graph.channels[tensor] * _FLOAT)
+            return count * bytes_of[tensor]
 
         def count(step: Step, values: list[int]) -> int:
             nonlocal most
@@ -156,7 +161,7 @@ class Strips:
         if stop <= done:
             return False
         if step.group > 1 and end != total:
-            least = int(self.rows * self.graph.ratios[step.inputs[0]])
+            least = int(self.rows * self._ratios[step.inputs[0]])
             if stop - done < min(_AT_ONCE, least):
                 return False
         first, last = max(0, done - step.reach), min(total, stop + step.reach)
@@ -168,7 +173,7 @@ class Strips:
             kept: Any = fresh
         else:
             kept = self._cut(result, before, before + fresh)
-        weight = step.work * float(self.graph.ratios[step.output])
+        weight = step.work * self._ratios[step.output]
         weight *= step.grow / step.group
         self.computed += weight * (last - first)
         self.needed += weight * (stop - done)

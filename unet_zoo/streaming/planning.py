@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import numpy as np
 
@@ -80,9 +80,14 @@ def choose(
     """
     sizes = _Sizes(shape, scale, members, channels, overlap, room * _SAFETY - _FIXED)
     strips = all(member.graph for member in members)
+    columns = {
+        rows: _columns(members, rows, scale, shape[0]) for rows in _ROWS if strips
+    }
     best: tuple[float, Plan] | None = None
     for block in dict.fromkeys(min(block, max(shape)) for block in _BLOCKS):
-        plans = sizes.strips(block) if strips else sizes.tiles(block, per_pixel)
+        plans = (
+            sizes.strips(block, columns) if strips else sizes.tiles(block, per_pixel)
+        )
         for again, plan in plans:
             again += 0.1 * (sizes.window(block) / block) ** 2
             if best is None or again < best[0]:
@@ -114,10 +119,11 @@ class _Sizes:
         """Return the side of what a block sees."""
         return min(block + 2 * self.overlap, max(self.shape))
 
-    def strips(self, block: int) -> Iterator[tuple[float, Plan]]:
+    def strips(
+        self, block: int, costs: Mapping[int, tuple[float, float]]
+    ) -> Iterator[tuple[float, Plan]]:
         """Yield (computed over needed pixels, plan)."""
-        for rows in _ROWS:
-            columns, again = _columns(self.members, rows, self.scale, self.shape[0])
+        for rows, (columns, again) in costs.items():
             columns += self._band(block, 2 * rows)
             halo = max(member.halo for member in self.members) / self.scale
             around = int(2 * (self.overlap + halo))

@@ -123,6 +123,7 @@ def by_strips(
             done += ready
     for strips, _, across in copies:
         again = strips.computed / strips.needed if strips.needed else 1.0
+        again *= graph.arrays.again
         work.computed += again * total * (across.stop - across.start)
 
 
