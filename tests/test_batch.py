@@ -302,24 +302,22 @@ def test_processors_are_shared_out(monkeypatch):
 def test_a_killed_batch_goes_on(place, expected, workers):
     """SIGKILL in the middle: what is finished stays, what is in flight is redone."""
     command = [sys.executable, ROOT / "tests" / "deadly.py"]
-    program = subprocess.Popen(
-        [*command, place / "in", place / "w.h5", "out", str(workers)]
+    program = subprocess.run(
+        [*command, place / "in", place / "w.h5", "out", str(workers)],
+        capture_output=True,
+        check=False,
     )
-    journal = Path("out", records.JOURNAL)
-    until = time.monotonic() + 60
-    while not journal.exists() or len(journal.read_text().splitlines()) < 4:
-        assert time.monotonic() < until
-        time.sleep(0.01)
-    helpers = workers_of(psutil.Process(program.pid))
-    program.send_signal(signal.SIGKILL)
-    program.wait()
-    psutil.wait_procs(helpers, 30)
-    assert not any(each.is_running() for each in helpers)
+    assert program.returncode == -signal.SIGKILL, program.stderr
+    helpers = [int(word) for word in program.stdout.split()]
     assert len(helpers) == (workers if workers > 1 else 0)
+    until = time.monotonic() + 60  # they end by themselves
+    while any(map(psutil.pid_exists, helpers)):
+        assert time.monotonic() < until
+        time.sleep(0.05)
     before = contents(Path("out"))
     assert all(before[name] == expected[name] for name in before if name in expected)
     written = {path: path.stat().st_mtime_ns for path in Path("out").glob("*_masks*")}
-    assert 3 <= len(written) < COUNT
+    assert 0 < len(written) < COUNT
     at_hand = workers * processes.AHEAD if workers > 1 else pipeline.IN_FLIGHT
     done = run(place / "in", "--model", place / "w.h5", "--output", "out", "--resume")
     assert done.exit_code == 0, done.output
