@@ -458,20 +458,6 @@ def test_channel_and_overwrite(tiny: Path, tmp_path: Path) -> None:
     assert np.array_equal(second, segmenter.load(tiny).segment(image[::-1]))
 
 
-def test_images_too_many_for_memory_are_read_again(
-    tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("unet_zoo.cli.segment.KEPT_IN_MEMORY", 3000)
-    for number in range(3):
-        images.write_png(tmp_path / "in.png", draw(number)[0])
-        (tmp_path / "in.png").rename(tmp_path / f"{number}.png")
-    fine("segment", tmp_path, "--model", tiny, "--output", tmp_path / "out")
-    found = segmenter.load(tiny)
-    for number in range(3):
-        labels = tifffile.imread(tmp_path / "out" / f"{number}_masks.tif")
-        assert np.array_equal(labels, found.segment(draw(number)[0]))
-
-
 def test_scores_as_csv(folder: Path, tiny: Path, tmp_path: Path) -> None:
     output = tmp_path / "scores.csv"
     fine(
