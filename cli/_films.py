@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from unet_zoo import errors
+from unet_zoo.cli import _batches, _common
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from unet_zoo.cli.segment import Job
+    from unet_zoo.batch import Batch
+    from unet_zoo.batch.jobs import Job
     from unet_zoo.segmenter import Segmenter
 
 
@@ -72,8 +74,37 @@ def arranged(jobs: Sequence[Job], output: Path) -> list[Film]:
     return [Film(jobs, output, folder if re.fullmatch(r"\d\d", folder) else "01")]
 
 
-def segment(
-    segmenter: Segmenter, film: Film, options: dict[str, Any], tick: Any
+def segment(planned: Batch, load: Callable[[], Segmenter], *, overwrite: bool) -> None:
+    """Segment films, and say how many objects there are."""
+    import tqdm
+
+    from unet_zoo.batch import jobs, running
+
+    if planned.broken:  # a film lacks no frame
+        raise errors.InputError(planned.broken[0].reason)
+    output = planned.settings.output
+    films = arranged(planned.jobs, output)
+    jobs.check_results(films, overwrite=overwrite)
+    segmenter = load()
+    options, objects = planned.settings.options, 0
+    frames = sum(film.frames for film in films)
+    with (
+        running.emptied(output),
+        tqdm.tqdm(total=frames, unit="frame", disable=None, leave=False) as bar,
+    ):
+        for done, film in enumerate(films):
+            bar.set_description(film.source.name)
+            try:
+                objects += _segment(segmenter, film, options, bar.update)
+            except KeyboardInterrupt as interrupt:
+                what = f"{done} of {len(films)} films are complete in {output}."
+                _common.keep(interrupt, what)
+                raise
+    _batches.tell(objects, len(planned.jobs), output)
+
+
+def _segment(
+    segmenter: Segmenter, film: Film, options: Mapping[str, Any], tick: Any
 ) -> int:
     """Write the result of one film, or nothing; return the number of objects."""
     from unet_zoo import outputs
@@ -88,7 +119,6 @@ def segment(
                 objects += found.count
                 yield found.labels
                 tick()
-            job.image = None
 
     outputs.write_ctc(film.results[0], frames(), film.frames)
     return objects

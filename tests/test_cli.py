@@ -445,7 +445,7 @@ def test_results_are_what_the_segmenter_says(tiny: Path, tmp_path: Path) -> None
 def test_what_does_not_fit_is_segmented_in_pieces(
     tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from unet_zoo.cli import _streaming
+    from unet_zoo.batch import pieces
 
     stack, output = tmp_path / "stack.tif", tmp_path / "out"
     frames = np.stack([draw(number)[0] for number in range(2)])
@@ -463,7 +463,7 @@ def test_what_does_not_fit_is_segmented_in_pieces(
     fine(*command, "--max-memory", "64GB")
     whole = tifffile.imread(output / "stack_masks.tif")
     assert (output / "overlays").exists()
-    monkeypatch.setattr(_streaming, "_SHARE", 0)
+    monkeypatch.setattr(pieces, "_SHARE", 0)
     result = run(*command, "--max-memory", "64GB", "--overwrite")
     assert "stack.tif in pieces, labels and csv only: " in result.stderr
     pieces = tifffile.imread(output / "stack_masks.tif")
@@ -496,20 +496,6 @@ def test_channel_and_overwrite(tiny: Path, tmp_path: Path) -> None:
     fine(*command, 1, "--overwrite")
     second = tifffile.imread(output / "colour_masks.tif")
     assert np.array_equal(second, segmenter.load(tiny).segment(image[::-1]))
-
-
-def test_images_too_many_for_memory_are_read_again(
-    tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("unet_zoo.cli.segment.KEPT_IN_MEMORY", 3000)
-    for number in range(3):
-        images.write_png(tmp_path / "in.png", draw(number)[0])
-        (tmp_path / "in.png").rename(tmp_path / f"{number}.png")
-    fine("segment", tmp_path, "--model", tiny, "--output", tmp_path / "out")
-    found = segmenter.load(tiny)
-    for number in range(3):
-        labels = tifffile.imread(tmp_path / "out" / f"{number}_masks.tif")
-        assert np.array_equal(labels, found.segment(draw(number)[0]))
 
 
 def test_scores_as_csv(folder: Path, tiny: Path, tmp_path: Path) -> None:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
+import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -26,14 +29,19 @@ def place(tmp_path: Path) -> Path:
 def segment(place: Path, names: str, model: str, fail_at: str = "") -> None:
     """Pretend to segment: write the label images, as far as `fail_at`."""
     found = [records.Image(name, place / "in" / f"{name}.tif") for name in names]
-    options = {"threshold": 0.4}
-    with records.kept(
-        place / "out", found, model=model, weights_file=place / "w.h5", options=options
-    ):
+    with records.kept(place / "out", found, run_of(place, model)) as finish:
         for name in names:
             if name == fail_at:
                 raise KeyboardInterrupt
             (place / "out" / f"{name}_masks.tif").write_text(model)
+            finish(name)
+
+
+def run_of(place: Path, model: str, **options: object) -> dict[str, Any]:
+    options = {"threshold": 0.4} | options
+    return records.about(
+        model, place / "w.h5", options, write=["labels"], engine="onnx"
+    )
 
 
 def test_what_was_segmented_with_what(place):
@@ -95,3 +103,71 @@ def test_a_damaged_record_is_refused(tmp_path, text, said):
     with pytest.raises(InputError, match=said) as caught:
         records.read(tmp_path)
     assert "Delete it" in str(caught.value)
+
+
+def test_of_a_killed_run_what_it_finished_counts(place):
+    """As it lies on the disk at every moment, which is where a kill may come."""
+    segment(place, "a", "first")
+    found = [records.Image(name, place / "in" / f"{name}.tif") for name in "abc"]
+    copy = place / "copy"
+
+    def after_a_kill(*done: str) -> dict[str, str]:
+        shutil.rmtree(copy, ignore_errors=True)
+        shutil.copytree(place / "out", copy)
+        begun = records.read(copy, unfinished=True)
+        assert set(begun) == {"a", "b", "c"}
+        return {name: past.run["model"] for name, past in records.read(copy).items()}
+
+    with records.kept(place / "out", found, run_of(place, "second")) as finish:
+        assert after_a_kill() == {}
+        finish("b")
+        assert after_a_kill() == {"b": "second"}
+        finish("c")
+        with (place / "out" / records.JOURNAL).open("a") as journal:
+            journal.write('"a')  # killed within a line
+        assert after_a_kill() == {"b": "second", "c": "second"}
+    # The next run goes on: of the killed one stays what it does not do again.
+    with records.kept(copy, found, run_of(place, "second"), done=["b"]) as finish:
+        assert set(records.read(copy)) == {"b"}
+        finish("a")
+    content = json.loads((copy / records.NAME).read_text())
+    names = [[each["name"] for each in run["images"]] for run in content["runs"]]
+    assert names == [["c"], ["a", "b"]]
+    assert not (copy / records.JOURNAL).exists()
+
+
+def test_a_journal_of_another_run_says_nothing(place):
+    found = [records.Image("a", place / "in" / "a.tif")]
+    with contextlib.suppress(KeyboardInterrupt):
+        segment(place, "b", "first", fail_at="b")
+    with records.kept(place / "out", found, run_of(place, "first")):
+        shutil.copytree(place / "out", place / "copy")
+    (place / "copy" / records.JOURNAL).write_text('"0123456789abcdef"\n"a"\n')
+    assert records.read(place / "copy") == {}
+    assert set(records.read(place / "copy", unfinished=True)) == {"a"}
+
+
+def test_how_runs_differ(place):
+    segment(place, "ab", "first")
+    found = [records.Image("a", place / "in" / "a.tif")]
+    out = place / "out"
+
+    def of(run: dict[str, Any], **more: Any) -> list[str]:
+        return records.differences(out, found, {**run, **more})
+
+    same = run_of(place, "first")
+    assert of(same) == []
+    assert of(same, engine="keras", write=["csv", "labels"]) == [
+        "write was labels, is csv,labels",
+        "engine was onnx, is keras",
+    ]
+    assert of(run_of(place, "first", threshold=0.5, tta=4)) == [
+        "threshold was 0.4, is 0.5",
+        "tta was not given, is 4",
+    ]
+    (place / "w.h5").write_bytes(b"others")
+    assert of(run_of(place, "second")) == ["model was first, is second"]
+    [line] = of(run_of(place, "first"))
+    assert line.startswith(f"weights was {same['sha256'][:8]}, is ")
+    found = [records.Image("c", place / "in" / "c.tif")]
+    assert of(run_of(place, "second")) == []  # they have nothing in common

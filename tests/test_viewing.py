@@ -61,10 +61,10 @@ def write(folder: Path, name: str, image: np.ndarray, labels: np.ndarray) -> Pat
     frames = image if image.ndim == 3 else image[None]
     tifffile.imwrite(source, image, photometric="minisblack")
     found = [records.Image(name, source, len(frames))]
-    with records.kept(
-        folder / "out", found, model="mine", weights_file=weights, options={"tta": 4}
-    ):
+    run = records.about("mine", weights, {"tta": 4})
+    with records.kept(folder / "out", found, run) as finish:
         images.write_labels(folder / "out" / f"{name}_masks.tif", labels)
+        finish(name)
     tables = []
     planes = labels if labels.ndim == 3 else labels[None]
     for number, (plane, frame) in enumerate(zip(planes, frames, strict=True)):

@@ -441,14 +441,10 @@ def test_no_name_breaks_out(browser, tmp_path):
     tifffile.imwrite(source, image)
     weights = tmp_path / "w.h5"
     weights.write_bytes(b"weights")
-    with records.kept(
-        folder,
-        [records.Image(name, source)],
-        model=evil,
-        weights_file=weights,
-        options={evil: evil},
-    ):
+    run = records.about(evil, weights, {evil: evil})
+    with records.kept(folder, [records.Image(name, source)], run) as finish:
         images.write_labels(folder / f"{name}_masks.tif", labels)
+        finish(name)
     table = outputs.table(labels, image)
     table[evil] = evil
     table["javascript:alert(1)"] = "=1+1"

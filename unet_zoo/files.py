@@ -40,11 +40,14 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
 
 
 def sweep(folder: str | os.PathLike[str]) -> None:
-    """Remove what `replacing` left in `folder` where a process was killed within it.
+    """Remove what a process left in `folder` that was killed within `replacing`.
+
+    Folders of `replacing_folder` as well.
 
     >>> import tempfile
     >>> folder = Path(tempfile.mkdtemp())
     >>> (folder / ".a.0123abcd.part.txt").touch()
+    >>> (folder / ".a.zarr.0123abcd.part").mkdir()
     >>> sweep(folder)
     >>> list(folder.iterdir())
     []
@@ -53,7 +56,10 @@ def sweep(folder: str | os.PathLike[str]) -> None:
     if folder.is_dir():
         for path in folder.rglob(".*.part*"):
             if re.fullmatch(r"\..+\.[0-9a-f]{8}\.part(\.\w+)?", path.name):
-                path.unlink(missing_ok=True)
+                if path.is_dir():
+                    shutil.rmtree(path, ignore_errors=True)
+                else:
+                    path.unlink(missing_ok=True)
 
 
 def check_folder(path: str | os.PathLike[str]) -> None:

@@ -4,20 +4,25 @@ Label images alone do not say of which image they are, nor which network made th
 file holds a list of runs; every image is in the run that segmented it last:
 
     {"format": 1, "runs": [{"model": ..., "weights": ..., "sha256": ..., "options": ...,
-      "versions": ..., "images": [{"name": ..., "source": ..., "bytes": ...,
-      "frames": ..., "channel": ...}]}]}
+      "write": ..., "engine": ..., "versions": ..., "images": [{"name": ...,
+      "source": ..., "bytes": ..., "frames": ..., "channel": ...}]}]}
+
+A run that has not ended has a "journal" as well. That word opens a file beside the
+record, to which the name of every image is added once its results are written: of a
+run that was killed, the images named there count, and no others.
 """
 
 from __future__ import annotations
 
-import collections
 import contextlib
 import dataclasses
 import importlib.metadata
 import json
 import os
 import platform
-from collections.abc import Iterator, Mapping, Sequence
+import secrets
+import threading
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +31,7 @@ from unet_zoo._version import __version__
 from unet_zoo.errors import InputError
 
 NAME = "segmentation.json"
+JOURNAL = ".segmentation.jsonl"
 FORMAT = 1
 
 
@@ -47,53 +53,140 @@ class Past:
     bytes: int
     frames: int
     channel: int | str | None
-    run: Mapping[str, Any]  # model, weights, sha256, options, versions
+    run: Mapping[str, Any]  # model, weights, sha256, options, write, ...
+
+
+def about(
+    model: str,
+    weights_file: Path,
+    options: Mapping[str, Any],
+    *,
+    write: Sequence[str] = (),
+    engine: str | None = None,
+) -> dict[str, Any]:
+    """Return what a record says of a run.
+
+    Args:
+        model: what the user called the model.
+        weights_file: what was loaded.
+        options: of the segmentation, plain values, those that were given.
+        write: the kinds of results that it writes.
+        engine: what runs the network.
+    """
+    return {
+        "model": model,
+        "weights": weights_file.name,
+        "sha256": weights.sha256(weights_file),
+        "options": dict(options),
+        "write": list(write),
+        "engine": engine,
+        "versions": _versions(),
+    }
 
 
 @contextlib.contextmanager
 def kept(
     folder: str | os.PathLike[str],
     found: Sequence[Image],
+    run: Mapping[str, Any],
     *,
-    model: str,
-    weights_file: Path,
-    options: Mapping[str, Any],
-) -> Iterator[None]:
+    done: Collection[str] = (),
+) -> Iterator[Callable[[str], None]]:
     """Write the record of a run before it begins, so that a killed one has it too.
 
-    Earlier runs keep the images that this one does not segment again. If the body
-    raises, the record names of this run only the images whose labels were written.
+    Earlier runs keep the images that this one does not segment again. In the end, also
+    if the body raises, the record names of this run the images that were finished.
 
     Args:
         folder: of the results; it is there.
         found: the images of this run.
-        model: what the user called the model.
-        weights_file: what was loaded.
-        options: of the segmentation, plain values, those that were given.
+        run: what `about` returned.
+        done: names of those that an earlier run finished, which this one goes on with.
+
+    Yields:
+        A function to call with the name of an image once all its results are written;
+        threads may.
     """
     folder = Path(folder)
-    earlier, before = _runs(folder), _results(folder)
+    earlier = _runs(folder)
     entries = [_entry(folder, image) for image in found]
-    run = {
-        "model": model,
-        "weights": weights_file.name,
-        "sha256": weights.sha256(weights_file),
-        "options": dict(options),
-        "versions": _versions(),
-    }
-    _write(folder, earlier, run, entries)
+    finished, lock = set(done), threading.Lock()
+    word = secrets.token_hex(8)
+    # The record alone decides which journal counts, and is replaced in one step.
+    waiting = [each for each in entries if each["name"] not in finished]
+    _write(folder, earlier, {**run, "journal": word}, waiting)
     try:
-        yield
-    except BaseException:
-        new = {name for name, time in _results(folder).items() if before[name] < time}
-        _write(folder, earlier, run, [each for each in entries if each["name"] in new])
-        raise
+        with (folder / JOURNAL).open("w", encoding="utf-8") as journal:
+
+            def finish(name: str) -> None:
+                with lock:
+                    journal.write(json.dumps(name) + "\n")
+                    journal.flush()
+                    finished.add(name)
+
+            journal.write(json.dumps(word) + "\n")
+            journal.flush()
+            yield finish
+    finally:
+        known = [each for each in entries if each["name"] in finished]
+        _write(folder, earlier, run, known)
+        (folder / JOURNAL).unlink(missing_ok=True)
 
 
-def read(folder: str | os.PathLike[str]) -> dict[str, Past]:
+def differences(
+    folder: str | os.PathLike[str], found: Sequence[Image], run: Mapping[str, Any]
+) -> list[str]:
+    """Return how earlier runs on these images, killed ones too, differ from `run`.
+
+    A line for each setting, such as "threshold was 0.4, is 0.5"; none where results of
+    both can stand side by side.
+    """
+    lines = []
+    now = {image.name: image.channel for image in found}
+    for earlier in _written(Path(folder)):
+        channels = {
+            image["name"]: image["channel"]
+            for image in earlier["images"]
+            if image["name"] in now
+        }
+        if not channels:
+            continue
+        if earlier["sha256"] != run["sha256"]:
+            same = earlier["model"] == run["model"]
+            key, what = ("sha256", "weights") if same else ("model", "model")
+            lines.append(_difference(what, earlier[key], run[key]))
+        if "write" in earlier and sorted(earlier["write"]) != sorted(run["write"]):
+            then, there = (",".join(each["write"]) for each in (earlier, run))
+            lines.append(_difference("write", then, there))
+        if earlier.get("engine") not in (None, run["engine"]):
+            lines.append(_difference("engine", earlier["engine"], run["engine"]))
+        before, after = earlier["options"], run["options"]
+        lines += [
+            _difference(key, before.get(key), after.get(key))
+            for key in sorted({*before, *after} - {"engine"})
+            if before.get(key) != after.get(key)
+        ]
+        name, channel = next(iter(channels.items()))
+        if channel != now[name]:
+            lines.append(_difference("channel", channel, now[name]))
+    return list(dict.fromkeys(lines))
+
+
+def _difference(what: str, then: Any, now: Any) -> str:
+    before, after = (
+        "not given" if each is None else each[:8] if what == "weights" else each
+        for each in (then, now)
+    )
+    return f"{what} was {before}, is {after}"
+
+
+def read(
+    folder: str | os.PathLike[str], *, unfinished: bool = False
+) -> dict[str, Past]:
     """Return what the record of a folder says of each image, by the results' name.
 
-    Empty where there is no record.
+    Empty where there is no record. With `unfinished`, also of the images that a run
+    was to segment which was killed before.
 
     Raises:
         InputError: for one that is damaged or of another format.
@@ -104,7 +197,7 @@ def read(folder: str | os.PathLike[str]) -> dict[str, Past]:
     """
     folder = Path(folder)
     past = {}
-    for run in _runs(folder):
+    for run in _written(folder) if unfinished else _runs(folder):
         about = {key: value for key, value in run.items() if key != "images"}
         for image in run["images"]:
             past[image["name"]] = Past(
@@ -118,6 +211,35 @@ def read(folder: str | os.PathLike[str]) -> dict[str, Past]:
 
 
 def _runs(folder: Path) -> list[dict[str, Any]]:
+    """Return the runs of a record; of one that did not end, what it finished."""
+    runs = _written(folder)
+    for run in runs:
+        if "journal" in run:
+            names = _journal(folder, run.pop("journal"))
+            run["images"] = [each for each in run["images"] if each["name"] in names]
+    return runs
+
+
+def _journal(folder: Path, word: str) -> set[str]:
+    """Return the names in the journal that begins with `word`."""
+    names = set()
+    try:
+        lines = (folder / JOURNAL).read_text(encoding="utf-8").splitlines()
+    except (OSError, ValueError):
+        return set()
+    for number, line in enumerate(lines):
+        try:
+            name = json.loads(line)
+        except ValueError:
+            continue  # of its last line, only the beginning was written
+        if number == 0 and name != word:
+            return set()
+        names.add(name)
+    return names - {word}
+
+
+def _written(folder: Path) -> list[dict[str, Any]]:
+    """Return the runs of a record with all images that they were to segment."""
     path = folder / NAME
     if not path.exists():
         return []
@@ -158,26 +280,17 @@ def _write(
 ) -> None:
     """Write the record of earlier runs and of what `run` made; of nothing, none."""
     names = {entry["name"] for entry in entries}
-    runs = []
-    for each in earlier:
-        others = [image for image in each["images"] if image["name"] not in names]
-        runs.append({**each, "images": others})
-    runs = [each for each in (*runs, {**run, "images": entries}) if each["images"]]
+    earlier = [
+        {**each, "images": [im for im in each["images"] if im["name"] not in names]}
+        for each in earlier
+    ]
+    runs = [each for each in (*earlier, {**run, "images": entries}) if each["images"]]
     if not runs:
         (folder / NAME).unlink(missing_ok=True)
         return
     text = json.dumps({"format": FORMAT, "runs": runs}, indent=1, default=str)
     with files.replacing(folder / NAME) as part:
         part.write_text(text, encoding="utf-8")
-
-
-def _results(folder: Path) -> collections.Counter[str]:
-    """Return when the label image of each name was written, 0 of one not there."""
-    times = collections.Counter[str]()
-    for path in folder.glob("*_masks*"):
-        name = path.name.rpartition("_masks")[0]
-        times[name] = max(times[name], path.stat().st_mtime_ns)
-    return times
 
 
 def _entry(folder: Path, image: Image) -> dict[str, Any]:
@@ -187,13 +300,13 @@ def _entry(folder: Path, image: Image) -> dict[str, Any]:
     return {
         "name": image.name,
         "source": source.as_posix(),
-        "bytes": _size(image.source),
+        "bytes": size(image.source),
         "frames": image.frames,
         "channel": image.channel,
     }
 
 
-def _size(path: Path) -> int:
+def size(path: Path) -> int:
     """Return the bytes of a file; of an image that is a folder, of all in it."""
     if path.is_dir():
         return sum(each.stat().st_size for each in path.rglob("*") if each.is_file())

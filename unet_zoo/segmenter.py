@@ -120,7 +120,8 @@ class Segmenter:
 
         Args:
             image: (Y, X), (Y, X, C) or (T, Y, X, C), any number type, any size; or the
-                path of a file, or what `images.open_image` gave.
+                path of a file, or what `images.open_image` gave. Of a dask array one
+                frame at a time is computed, and none is kept.
             pixel_size: of the image in micrometres, one or (y, x), for a model that
                 says at which it was trained (`facts["pixel_size"]`): the image is
                 scaled to that. None: that of the file; of an array, that of training.
@@ -161,7 +162,8 @@ class Segmenter:
             result = self.segment(frames, pixel_size=pixel_size, **told)
             result.name, result.pixel_size = image.path.name, image.pixel_size
             return result
-        image = np.asarray(image)
+        if not hasattr(image, "__dask_graph__"):  # whose frames are computed in turn
+            image = np.asarray(image)
         if image.ndim == 4:
             large = image[..., 0].size * self.target.channels * 4 > _KEPT
             found = []
@@ -172,6 +174,27 @@ class Segmenter:
                 found.append(result)
             return outputs.Result.stack(found, image)
         prediction = self.predict(image, progress=progress, **seeing)
+        return self.result(image, prediction, **seeing, **options)
+
+    def result(
+        self,
+        image: np.ndarray,
+        prediction: np.ndarray,
+        *,
+        pixel_size: float | tuple[float, float] | None = None,
+        tta: int | None = None,
+        tile: int | None = None,
+        **options: Any,
+    ) -> outputs.Result:
+        """Return the objects of one image that `predict` has been given.
+
+        Args:
+            image: (Y, X) or (Y, X, C).
+            prediction: what `predict` returned.
+            pixel_size: what `predict` was told, as `tta` and `tile`.
+            options: of the decoder, see `segment`.
+        """
+        seeing: dict[str, Any] = {"pixel_size": pixel_size, "tta": tta, "tile": tile}
         again = functools.partial(self.predict, image, **seeing)
         return outputs.Result(
             self.decode(prediction, pixel_size=pixel_size, **options),

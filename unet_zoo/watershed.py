@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-import scipy.ndimage
 
 # Mean probability of a touching border, along a common boundary, that parts objects.
 _BORDER = 0.3
@@ -69,7 +68,10 @@ def _joined(
     names = np.arange(count + 1, dtype="int32")
     if count < 2:
         return labels
-    tops = np.concatenate([[0.0], scipy.ndimage.maximum(height, labels, names[1:])])
+    highest = np.full(count + 1, -np.inf, height.dtype)
+    inside = labels > 0
+    np.maximum.at(highest, labels[inside], height[inside])
+    tops = np.concatenate([[0.0], highest[1:]])
     shared = _boundaries(labels, height, border)
 
     def reason(pair: tuple[int, int]) -> float:

@@ -53,12 +53,9 @@ def overlay(image: np.ndarray, labels: np.ndarray, *, fill: float = 0.0) -> np.n
         message = f"`fill` must be between 0 and 1, got {fill}"
         raise InputError(message)
     drawn = images.to_uint8(image)
-    ids, compact = np.unique(np.maximum(labels, 0), return_inverse=True)
-    if ids[0] != 0:  # no background at all: keep 0 free for it
-        ids, compact = np.insert(ids, 0, 0), compact + 1
+    ids, compact = _compact(np.maximum(labels, 0))
     if len(ids) == 1:
         return drawn
-    compact = compact.reshape(labels.shape)
     colours = COLOURS[_colouring(ids, compact)]
     if fill:
         inside = compact > 0
@@ -103,15 +100,40 @@ def checked(labels: np.ndarray, image: np.ndarray) -> np.ndarray:
     return labels.astype(np.int64)
 
 
-def _rim(labels: np.ndarray, thickness: int) -> np.ndarray:
-    """Mark pixels of objects with another object or background in reach."""
-    import scipy.ndimage
+def _compact(labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the ids, 0 in front, and for each pixel the place of its id among them."""
+    highest = int(labels.max(initial=0))
+    if highest > 4 * labels.size:  # a table of all numbers would be long
+        ids, compact = np.unique(np.append(labels, 0), return_inverse=True)
+        return ids, compact[:-1].reshape(labels.shape)
+    there = np.zeros(highest + 1, bool)
+    there[labels] = there[0] = True
+    return np.flatnonzero(there), (np.cumsum(there) - 1)[labels]
 
-    # "nearest": where the image ends, no outline pretends that the object does.
-    size = 2 * thickness + 1
-    highest = scipy.ndimage.maximum_filter(labels, size, mode="nearest")
-    lowest = scipy.ndimage.minimum_filter(labels, size, mode="nearest")
-    return (labels > 0) & (highest != lowest)
+
+def _rim(labels: np.ndarray, thickness: int) -> np.ndarray:
+    """Mark pixels of objects with another object or background in reach.
+
+    That is: the square around a pixel holds two neighbours that differ. Where the image
+    ends, no outline pretends that the object does.
+    """
+    rim = np.zeros(labels.shape, bool)
+    for axis in (0, 1):
+        differ = np.diff(labels, axis=axis) != 0
+        padded = np.pad(differ, thickness)
+        # Within a square there is one pair less along the axis than across it.
+        rim |= _any(_any(padded, 2 * thickness, axis), 2 * thickness + 1, 1 - axis)
+    return (labels > 0) & rim
+
+
+def _any(there: np.ndarray, size: int, axis: int) -> np.ndarray:
+    """Return where any of `size` pixels in a row along an axis is set."""
+    there = np.moveaxis(there, axis, 0)
+    count = len(there) - size + 1
+    found = np.zeros_like(there[:count])
+    for start in range(size):
+        found |= there[start : start + count]
+    return np.moveaxis(found, 0, axis)
 
 
 def _colouring(ids: np.ndarray, compact: np.ndarray) -> np.ndarray:
@@ -122,15 +144,20 @@ def _colouring(ids: np.ndarray, compact: np.ndarray) -> np.ndarray:
     """
     import scipy.ndimage
 
+    # Surroundings are told from every second pixel where there are many; objects that
+    # touch are told apart by all.
+    step = 2 if max(compact.shape) >= 400 else 1
+    coarse = compact[::step, ::step]
     nearest = scipy.ndimage.distance_transform_edt(
-        compact == 0, return_distances=False, return_indices=True
+        coarse == 0, return_distances=False, return_indices=True
     )
-    ground = compact[tuple(nearest)]
+    ground = coarse[tuple(nearest)]
     # A pair as one number: numpy sorts numbers far faster than rows.
     pairs = []
-    for one, other in ((ground[1:], ground[:-1]), (ground[:, 1:], ground[:, :-1])):
-        met = one != other
-        pairs.append(one[met] * len(ids) + other[met])
+    for plane in (ground, compact) if step > 1 else (ground,):
+        for one, other in ((plane[1:], plane[:-1]), (plane[:, 1:], plane[:, :-1])):
+            met = (one != other) & (one > 0) & (other > 0)
+            pairs.append(one[met] * len(ids) + other[met])
     neighbours: list[list[int]] = [[] for _ in ids]
     for pair in np.unique(np.concatenate(pairs)).tolist():
         first, second = divmod(pair, len(ids))

@@ -26,7 +26,8 @@ class Result:
 
     Args:
         labels: int (Y, X) or (T, Y, X), 0 is background.
-        image: what was segmented, (Y, X), (Y, X, C) or (T, Y, X, C).
+        image: what was segmented, (Y, X), (Y, X, C) or (T, Y, X, C); of a dask array,
+            what is needed is computed when it is needed.
         prediction: float (Y, X, K) or (T, Y, X, K), what the network said; None where
             it is not known; or a function that returns it, called when it is needed.
         foreground: makes (..., Y, X) of a prediction, the probability of a pixel to be
@@ -105,9 +106,7 @@ class Result:
         result = cls(
             np.stack([each.labels for each in frames]),
             image,
-            prediction=(lambda: np.stack([each._predicted() for each in frames]))
-            if predicted
-            else None,
+            prediction=functools.partial(_stacked, frames) if predicted else None,
             foreground=first._foreground,
             pixel_size=first.pixel_size,
             classes=first.classes,
@@ -148,7 +147,7 @@ class Result:
         return Result(
             self.labels[number],
             self.image[number],
-            prediction=(lambda: self._predicted()[number]) if known else None,
+            prediction=functools.partial(_of_frame, self, number) if known else None,
             foreground=self._foreground,
             pixel_size=self.pixel_size,
             classes=self.classes,
@@ -294,3 +293,14 @@ class Result:
         memory = io.BytesIO()
         picture.save(memory, "PNG")
         return memory.getvalue()
+
+
+# Functions with a name, so that a result can be pickled.
+
+
+def _stacked(frames: Sequence[Result]) -> np.ndarray:
+    return np.stack([each._predicted() for each in frames])
+
+
+def _of_frame(stack: Result, number: int) -> np.ndarray:
+    return stack._predicted()[number]

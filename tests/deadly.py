@@ -1,0 +1,60 @@
+"""Jobs that take long to read, or that end their process; workers import them too."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import signal
+import sys
+import time
+
+import numpy as np
+import psutil
+
+from unet_zoo import batch
+from unet_zoo.batch import jobs
+
+
+class Slow(jobs.Job):
+    """An image that is read slowly: there is time to kill somebody."""
+
+    def read(self) -> np.ndarray:
+        time.sleep(0.2)
+        return super().read()
+
+
+class Deadly(jobs.Job):
+    """An image that nobody survives, as one for which memory runs out."""
+
+    def read(self) -> np.ndarray:
+        os.kill(os.getpid(), signal.SIGKILL)
+        return super().read()
+
+
+def turned(planned: batch.Batch, kind: type = Slow, deadly: int = -1) -> batch.Batch:
+    """Return the batch with jobs of another kind, and that of number `deadly` so."""
+    found = []
+    for number, job in enumerate(planned.jobs):
+        values = {f.name: getattr(job, f.name) for f in dataclasses.fields(job)}
+        found.append((Deadly if number == deadly else kind)(**values))
+    return dataclasses.replace(planned, jobs=tuple(found))
+
+
+def main(images: str, weights: str, output: str, workers: str) -> None:
+    """Segment slowly, and be killed by SIGKILL after 5 frames; print who helped."""
+
+    def progress(done: int, frames: int) -> None:
+        if done == 5:
+            helpers = [str(each.pid) for each in psutil.Process().children()]
+            sys.stdout.write(" ".join(helpers))
+            sys.stdout.flush()
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    planned = batch.plan(images, weights, output)
+    turned(planned).run(workers=int(workers), progress=progress)
+
+
+if __name__ == "__main__":
+    import deadly  # whose classes other processes find by this name
+
+    deadly.main(*sys.argv[1:])
