@@ -225,6 +225,15 @@ engine_options = together(
     ),
     backend_option,
 )
+models_option = click.option(
+    "--model",
+    "models",
+    required=True,
+    multiple=True,
+    metavar="NAME|FILE",
+    help="A name that `unet-zoo weights` lists, a weights file, or the folder of a "
+    "training. Given again, an ensemble: predictions are averaged.",
+)
 json_option = click.option(
     "--json", "as_json", is_flag=True, help="Print JSON, for programs."
 )
@@ -275,8 +284,8 @@ def word(dataset: str) -> str:
     return path.stem if path.is_file() else path.name
 
 
-def find_weights(name: str) -> Path:
-    """Return the weights file of a zoo name, or the file of that path."""
+def find_weights(name: str | Sequence[str]) -> Path:
+    """Return the weights file of a zoo name or a path; of several, an ensemble's."""
     from unet_zoo import weights
 
     return weights.find(name)

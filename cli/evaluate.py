@@ -19,7 +19,7 @@ SUFFIXES = (".json", ".csv")
 
 
 @click.command()
-@click.argument("model", metavar="NAME|FILE")
+@click.argument("models", nargs=-1, required=True, metavar="NAME|FILE...")
 @_common.dataset_options
 @click.option(
     "--split",
@@ -36,7 +36,7 @@ SUFFIXES = (".json", ".csv")
 )
 @_common.engine_options
 def command(
-    model: str,
+    models: tuple[str, ...],
     dataset: str,
     config: str | None,
     manual_dir: Path | None,
@@ -48,7 +48,7 @@ def command(
     backend: str | None,
     **options: Any,
 ) -> None:
-    """Measure weights on annotated images.
+    """Measure weights on annotated images; several weights as an ensemble.
 
     Every metric comes with what it rests on: how many annotated objects in how many
     frames. A value that no annotation supports is nan.
@@ -57,13 +57,15 @@ def command(
     Example:
       unet-zoo evaluate resunet-hela --dataset hela
       unet-zoo evaluate runs/first --dataset more_annotated/ --split all
+      unet-zoo evaluate runs/first runs/second --dataset more_annotated/
     """
     from unet_zoo import weights
 
     if output is not None:
         _check_output(output)
     _common.check_dataset(dataset, config)
-    file = _common.find_weights(model)
+    model = " + ".join(models)
+    file = _common.find_weights(models)
     channels = weights.read_facts(file)["channels"]
     data = _common.open_dataset(
         dataset, backend, config=config, manual_dir=manual_dir, data_dir=data_dir

@@ -37,12 +37,7 @@ def _kinds() -> str:
 
 @click.command(epilog=_kinds())
 @click.argument("paths", nargs=-1, required=True, metavar="IMAGES...")
-@click.option(
-    "--model",
-    required=True,
-    metavar="NAME|FILE",
-    help="A name that `unet-zoo weights` lists, or a weights file.",
-)
+@_common.models_option
 @click.option(
     "--output",
     required=True,
@@ -69,7 +64,7 @@ def _kinds() -> str:
 @_common.engine_options
 def command(
     paths: tuple[str, ...],
-    model: str,
+    models: tuple[str, ...],
     output: Path,
     axes: str | None,
     channel: str | None,
@@ -119,7 +114,8 @@ def command(
     for folder in (output, *sorted(folders - {output})):
         files.check_folder(folder)
     _common.check_writable(output)
-    file = _common.find_weights(model)
+    model = " + ".join(models)
+    file = _common.find_weights(models)
     facts = weights.read_facts(file)
     reading = _reading.Understanding(axes, channel, pixel_size)
     reading.warn(facts, model)

@@ -336,8 +336,9 @@ class Segmenter:
 class Ensemble(Segmenter):
     """Several segmenters as one: what they predict is averaged, then decoded.
 
-    Made by `load` from a folder with `ensemble.toml`, as a cross-validation or
-    `weights.write_ensemble` leaves it. It has no one `network`; `members` have.
+    Made by `load` of several names, or of a folder with `ensemble.toml`, as a
+    cross-validation or `weights.write_ensemble` leaves it. It has no one `network`;
+    `members` have.
 
     Args:
         members: segmenters that agree on channels, target and scale.
@@ -420,7 +421,7 @@ def versions() -> dict[str, str]:
 
 
 def load(
-    name_or_path: str | os.PathLike[str],
+    name_or_path: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
     *,
     base_url: str | None = None,
     offline: bool = False,
@@ -432,7 +433,9 @@ def load(
 
     Args:
         name_or_path: a name that `unet-zoo weights` lists, the path of a weights
-            file, or of the folder that a training or a cross-validation wrote.
+            file, or of the folder that a training or a cross-validation wrote. Of
+            several, a list: an ensemble, whose members agree on channels, target and
+            scale.
         base_url: where to fetch an entry that is not shipped with the package; by
             default the environment variable UNET_ZOO_URL.
         offline: never touch the network.
