@@ -175,7 +175,7 @@ class Segmenter:
             prediction=prediction if prediction.nbytes <= _KEPT else again,
             foreground=self.target.foreground,
             pixel_size=pixel_size,
-            classes=self.target.name == "semantic" and self.target.channels > 2,
+            classes=of_classes(self.target),
         )
 
     def decode(
@@ -380,6 +380,11 @@ class Ensemble(Segmenter):
             "and name them to unet_zoo.weights.write_ensemble."
         )
         raise InputError(message)
+
+
+def of_classes(target: targets.Target) -> bool:
+    """Return whether labels are numbers of classes, not of objects."""
+    return target.name == "semantic" and target.channels > 2
 
 
 def describe(
