@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from unet_zoo import errors
-from unet_zoo.cli import _common
+from unet_zoo.cli import _calibration, _common
 
 if TYPE_CHECKING:
     from unet_zoo.metrics import Score
@@ -35,6 +35,7 @@ SUFFIXES = (".json", ".csv")
     help="Write the scores to a file as well, .json or .csv.",
 )
 @_common.engine_options
+@_calibration.option
 def command(
     models: tuple[str, ...],
     dataset: str,
@@ -46,6 +47,7 @@ def command(
     engine: str | None,
     precision: str,
     backend: str | None,
+    calibrate: Path | None,
     **options: Any,
 ) -> None:
     """Measure weights on annotated images; several weights as an ensemble.
@@ -63,6 +65,8 @@ def command(
 
     if output is not None:
         _check_output(output)
+    _calibration.check(calibrate, precision)
+    _common.check_engine(backend, engine, precision)
     _common.check_dataset(dataset, config)
     model = " + ".join(models)
     file = _common.find_weights(models)
@@ -80,7 +84,8 @@ def command(
             f"{channels}."
         )
         raise errors.InputError(message)
-    segmenter = _common.load(file, backend, engine, precision)
+    shown = _calibration.of_dataset(calibrate, precision, data)
+    segmenter = _common.load(file, backend, engine, precision, shown)
     import tqdm
 
     from unet_zoo import evaluation

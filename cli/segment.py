@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from unet_zoo import errors, files
-from unet_zoo.cli import _common, _reading
+from unet_zoo.cli import _calibration, _common, _reading
 from unet_zoo.outputs import writers
 
 if TYPE_CHECKING:
@@ -62,6 +62,7 @@ def _kinds() -> str:
 )
 @click.option("--overwrite", is_flag=True, help="Replace results that are there.")
 @_common.engine_options
+@_calibration.option
 def command(
     paths: tuple[str, ...],
     models: tuple[str, ...],
@@ -75,6 +76,7 @@ def command(
     engine: str | None,
     precision: str,
     backend: str | None,
+    calibrate: Path | None,
     **options: Any,
 ) -> None:
     """Find the objects in images.
@@ -109,6 +111,8 @@ def command(
     from unet_zoo.cli import _films
 
     kinds = _chosen(names, layout)
+    _calibration.check(calibrate, precision)
+    _common.check_engine(backend, engine, precision)
     sources = images.find(paths)
     folders = {path.parent for each in kinds for path in each.paths(output, "a", None)}
     for folder in (output, *sorted(folders - {output})):
@@ -122,11 +126,14 @@ def command(
     jobs = _checked(sources, output, kinds, facts, reading)
     films = _films.arranged(jobs, output) if layout == "ctc" else []
     _refuse_clashes(films or jobs, overwrite)
-    segmenter = _common.load(file, backend, engine, precision)
+    shown = _calibration.of_files(
+        calibrate, precision, sources, reading, facts["channels"]
+    )
+    segmenter = _common.load(file, backend, engine, precision, shown)
     segment = _films.segment if films else _segment
     chosen = _common.given(**options)
     asked = chosen | _common.given(engine=engine, precision=precision)
-    asked |= _common.given(axes=axes, pixel_size=pixel_size)
+    asked |= _common.given(axes=axes, pixel_size=pixel_size, calibrate=calibrate)
     found = [
         records.Image(job.source.stem, job.source, job.frames, channel) for job in jobs
     ]

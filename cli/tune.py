@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from unet_zoo import errors, files
-from unet_zoo.cli import _common
+from unet_zoo.cli import _calibration, _common
 
 if TYPE_CHECKING:
     from unet_zoo.tuning import Tuned
@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     "weights, NAME-tuned]",
 )
 @_common.engine_options
+@_calibration.option
 def command(
     models: tuple[str, ...],
     dataset: str,
@@ -54,6 +55,7 @@ def command(
     engine: str | None,
     precision: str,
     backend: str | None,
+    calibrate: Path | None,
 ) -> None:
     """Find the thresholds that suit images with masks, and keep them.
 
@@ -73,6 +75,8 @@ def command(
     """
     from unet_zoo import weights
 
+    _calibration.check(calibrate, precision)
+    _common.check_engine(backend, engine, precision)
     _common.check_dataset(dataset, config)
     file = _common.find_weights(models)
     facts = weights.read_facts(file)
@@ -108,7 +112,8 @@ def command(
         raise errors.InputError(message)
     if split == "test":
         click.echo("From now on, what is measured on these images flatters.", err=True)
-    segmenter = _common.load(file, backend, engine, precision)
+    shown = _calibration.of_dataset(calibrate, precision, data)
+    segmenter = _common.load(file, backend, engine, precision, shown)
     from unet_zoo import tuning
 
     with _common.progress_bar("image") as tick:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from unet_zoo import (
+    calibrating,
     catalog,
     devices,
     engines,
@@ -432,6 +433,7 @@ def load(
     offline: bool = False,
     engine: str | None = None,
     precision: str = "float32",
+    calibration: Sequence[calibrating.Shown] = (),
     said: Callable[[str], None] | None = None,
 ) -> Segmenter:
     """Return the segmenter of a zoo entry, of a weights file or of an ensemble.
@@ -448,7 +450,10 @@ def load(
             is OpenVINO where it is installed and there is no GPU, else Keras. None:
             the environment variable UNET_ZOO_ENGINE, else "auto".
         precision: what it computes in: "float32", or "bfloat16", which is faster on
-            processors that have it.
+            processors that have it, or "int8" of "openvino".
+        calibration: for "int8", up to 8 images of the kind that will be segmented,
+            arrays or paths. The values that occur in them decide what 8 bits stand
+            for; what is made of them is kept, others make another network.
         said: called with a line where something takes long.
 
     Raises:
@@ -463,14 +468,21 @@ def load(
     engine = engines.choose(engine)
     engines.check_precision(engine, precision)
     path = weights.find(name_or_path, base_url=base_url, offline=offline)
-    loaded = [_load(each, engine, precision, said) for each in weights.members(path)]
+    loaded = [
+        _load(each, engine, precision, calibration, said)
+        for each in weights.members(path)
+    ]
     if path.suffix == ".toml":
         return Ensemble(loaded, weights.read_facts(path))
     return loaded[0]
 
 
 def _load(
-    path: Path, engine: str, precision: str, said: Callable[[str], None] | None
+    path: Path,
+    engine: str,
+    precision: str,
+    calibration: Sequence[calibrating.Shown],
+    said: Callable[[str], None] | None,
 ) -> Segmenter:
     facts = weights.read_facts(path)
 
@@ -490,5 +502,12 @@ def _load(
     if engine == "keras":
         return Segmenter(build(), facts)
     cache = weights.cache_folder()
-    opened = engines.open_engine(engine, path, cache, precision=precision, said=said)
+    opened = engines.open_engine(
+        engine,
+        path,
+        cache,
+        precision=precision,
+        calibration=functools.partial(calibrating.batches, calibration, facts),
+        said=said,
+    )
     return Segmenter(build, facts, engine=opened)
