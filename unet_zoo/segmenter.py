@@ -14,12 +14,9 @@ import numpy as np
 
 from unet_zoo import (
     calibrating,
-    catalog,
     devices,
     engines,
-    evaluation,
     images,
-    metrics,
     outputs,
     registry,
     targets,
@@ -31,6 +28,8 @@ from unet_zoo.errors import InputError, unknown
 
 if TYPE_CHECKING:
     import keras
+
+    from unet_zoo import catalog, metrics
 
 TTA = turning.TTA
 # What else `segment` may be told, for the target to decode by.
@@ -326,6 +325,9 @@ class Segmenter:
         self, dataset: catalog.Dataset, split: str = "test", **options: Any
     ) -> dict[str, metrics.Score]:
         """Return the scores on a split of a dataset; see `evaluation.evaluate`."""
+        # To segment, what measures is a third of all that would be imported.
+        from unet_zoo import evaluation
+
         examples = dataset.examples(split)
         return evaluation.evaluate(self, examples, kind=dataset.kind, **options)
 
