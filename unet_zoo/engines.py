@@ -207,7 +207,7 @@ def _converted(
 
     def convert(part: Path) -> None:
         words = ["unet_zoo.converting", name, str(weights), str(part / _FILES[name])]
-        _run(words, why)
+        _run(words, why, "Take the engine 'keras'.")
 
     return _kept(folder, convert, said, f"Converting {weights.name} for {name}, once")
 
@@ -227,7 +227,9 @@ def _quantized(
         held = part / "batches.npz"
         np.savez(held, *batches)
         words = ["unet_zoo.quantizing", str(exact / _FILES["openvino"]), str(held)]
-        _run([*words, str(part / _FILES["openvino"])], "int8 cannot be made of it")
+        words.append(str(part / _FILES["openvino"]))
+        why = f"int8 cannot be made of {exact / _FILES['openvino']}"
+        _run(words, why, "Take the precision 'bfloat16' or 'float32'.")
         held.unlink()
 
     return _kept(folder, quantize, said, f"Calibrating int8 on {len(batches)} images")
@@ -257,7 +259,7 @@ def _kept(
     return folder
 
 
-def _run(words: Sequence[str], why: str) -> None:
+def _run(words: Sequence[str], why: str, way_out: str) -> None:
     """Run a module by a process of its own, whatever this one has imported."""
     quiet = {"KERAS_BACKEND": "tensorflow", "TF_CPP_MIN_LOG_LEVEL": "3"}
     ended = subprocess.run(
@@ -270,7 +272,7 @@ def _run(words: Sequence[str], why: str) -> None:
     if ended.returncode:
         last = (ended.stderr.strip().splitlines() or ["no reason given"])[-1]
         last = last.removeprefix("unet_zoo.errors.InputError: ")
-        message = f"{why}: {last.rstrip('.')}. Take the engine 'keras'."
+        message = f"{why}: {last.rstrip('.')}. {way_out}"
         raise InputError(message)
 
 

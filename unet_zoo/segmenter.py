@@ -325,7 +325,7 @@ class Segmenter:
         self, dataset: catalog.Dataset, split: str = "test", **options: Any
     ) -> dict[str, metrics.Score]:
         """Return the scores on a split of a dataset; see `evaluation.evaluate`."""
-        # To segment, what measures is a third of all that would be imported.
+        # Whoever segments does not wait for the import of what measures.
         from unet_zoo import evaluation
 
         examples = dataset.examples(split)
