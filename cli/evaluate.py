@@ -50,8 +50,9 @@ def command(
     calibrate: Path | None,
     **options: Any,
 ) -> None:
-    """Measure weights on annotated images; several weights as an ensemble.
+    """Measure weights on annotated images.
 
+    Several weights are measured as an ensemble, which averages what they predict.
     Every metric comes with what it rests on: how many annotated objects in how many
     frames. A value that no annotation supports is nan.
 

@@ -57,7 +57,7 @@ def command(
     backend: str | None,
     calibrate: Path | None,
 ) -> None:
-    """Find the thresholds that suit images with masks, and keep them.
+    """Find thresholds that suit annotated images.
 
     One after the other, the thresholds of the target, and what tidies objects
     (min-size, fill-holes, closing), take the value that scores best; what is better by
