@@ -144,7 +144,8 @@ def write_card(
         "",
         f"Data: `{data['name']}` {data['version']}"
         + (f", configuration `{data['config']}`" if data["config"] else "")
-        + f"; {split}.",
+        + f"; {split}."
+        + _of_pixel(facts.get("pixel_size")),
         "",
         words.conditions,
         "",
@@ -167,3 +168,11 @@ def write_card(
         "",
     ]
     return "\n".join(lines)
+
+
+def _of_pixel(size: float | Sequence[float] | None) -> str:
+    if size is None:
+        return ""
+    sides = size if isinstance(size, Sequence) else [size]
+    length = " x ".join(dict.fromkeys(f"{each:.4g}" for each in sides))
+    return f" A pixel is {length} micrometres."

@@ -185,6 +185,8 @@ def train(
         provenance["start"] = starting.begin(network, begun, recipe, target)
     if recipe.freeze:
         starting.freeze(network, recipe.freeze)
+    if pixel_size := recipe.pixel_size or dataset.pixel_size:
+        provenance["pixel_size"] = pixel_size
     digest = hashlib.sha256()
     stacks = pipeline.prepare(
         catalog.hashed(taught, digest),

@@ -8,7 +8,7 @@ import os
 import shutil
 import time
 import urllib.parse
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
@@ -101,17 +101,30 @@ def locate(
 
 
 def find(
-    name_or_path: str | os.PathLike[str],
+    name_or_path: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
     *,
     base_url: str | None = None,
     offline: bool = False,
 ) -> Path:
     """Return the weights file that a path, a training's folder or a name means.
 
+    Several mean an ensemble made on the spot: its file is written to the cache.
+
     A name of the zoo means its entry, even where a file or folder of that name lies. A
     folder stands for the `weights.h5` or the `ensemble.toml` in it. What is not there
     is taken for the name of weights on a server, see `locate`.
     """
+    if not isinstance(name_or_path, str | os.PathLike):
+        names = list(name_or_path)
+        if not names:
+            message = "No weights are named. Name some, or several for an ensemble."
+            raise errors.InputError(message)
+        found = [find(each, base_url=base_url, offline=offline) for each in names]
+        if len(found) == 1:
+            return found[0]
+        cache = cache_folder()
+        _make_writable(cache)
+        return _ensemble.joined(names, found, cache)
     path = Path(name_or_path).expanduser()
     if str(name_or_path) not in _entries.names():
         if path.is_dir() and (path / "weights.h5").exists():
