@@ -101,6 +101,10 @@ MEMBRANE = publishing.Words(
     ),
 )
 WORDS = {"hela": HELA, "blobs": BLOBS, "membrane": MEMBRANE}
+# Of blobs, nobody's images are to be cited; the network is.
+CITATIONS = {
+    "unet": "Ronneberger, Fischer, Brox: U-Net, 2015, https://arxiv.org/abs/1505.04597"
+}
 # Where the model's title says too little.
 SUMMARIES = {
     "unet-hela": "A U-Net that finds HeLa cells in differential interference contrast, "
@@ -130,7 +134,7 @@ def words(name: str, model: str, dataset: str) -> publishing.Words:
     return dataclasses.replace(
         found,
         summary=SUMMARIES.get(name, summary),
-        citation=found.citation or paper,
+        citation=found.citation or CITATIONS.get(model, paper),
     )
 
 
@@ -195,6 +199,8 @@ def main() -> None:
             ]
         if dataset == "blobs":
             pictures.append(coins(file, scratch))
+        if (curve := given.run / "curve.png").exists():
+            pictures.append((curve, "Loss and validation of the training"))
         entry = publishing.publish(
             file,
             ZOO / given.name,

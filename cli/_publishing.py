@@ -72,9 +72,11 @@ def verify(
         if not names and not entry.path.exists():
             click.echo(f"{name}: not shipped, not checked", err=as_json)
             continue
-        path = weights.locate(name, offline=True)
+        path = weights.locate(entry.name, offline=True)
         there.append(entry)
-        click.echo(f"{name}: sha256 {entry.sha256} as expected, {path}", err=as_json)
+        click.echo(
+            f"{entry.name}: sha256 {entry.sha256} as expected, {path}", err=as_json
+        )
     if not evaluate:
         return
     # What the cards state was measured by Keras.
@@ -200,7 +202,9 @@ def publish(
     """
     from unet_zoo import weights
 
-    if not to.startswith("hf://"):
+    if to.startswith("hf://"):
+        weights.check_upload(to)
+    else:
         files.check_folder(to)
     if (run / "entry.toml").is_file():
         entry = weights.read_entry(run)

@@ -95,6 +95,7 @@ def info(name: str, as_json: bool) -> None:
     """
     from unet_zoo import weights
 
+    name = weights.current(name)
     if name in weights.names():
         facts = _facts(weights.entry(name))
     else:

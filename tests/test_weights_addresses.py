@@ -183,6 +183,16 @@ def test_a_path_is_held_to_its_digest_too(served: Path) -> None:
         weights.find(path, sha256="0" * 64)
 
 
+def test_the_folder_of_an_entry_is_held_to_its_entry(served: Path) -> None:
+    """Wherever it lies; weights of another entry in it are refused."""
+    folder = served / "moved"
+    shutil.copytree(served / NAME, folder)
+    assert weights.find(folder) == folder / "weights.h5"
+    write_weights(folder / "weights.h5", seed=1)
+    with pytest.raises(errors.InputError, match="is not the file of 'tiny-blobs'"):
+        weights.find(folder)
+
+
 # Mirrors
 
 
@@ -238,12 +248,17 @@ def zoo(served: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return folder
 
 
-def test_an_old_name_is_kept_and_says_the_new_one(zoo: Path) -> None:
+def test_an_old_name_is_kept_and_says_the_new_one(
+    zoo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Even where a folder of the old name lies.
+    (tmp_path / "old-blobs").mkdir()
+    monkeypatch.chdir(tmp_path)
     with pytest.warns(FutureWarning, match="'old-blobs' are called 'tiny-blobs' now"):
         assert weights.find("old-blobs") == zoo / NAME / "weights.h5"
     with pytest.warns(FutureWarning, match="called 'tiny-blobs' now"):
         assert weights.entry("old-blobs").name == NAME
-    with pytest.raises(errors.InputError, match="is called 'gone' now, which is not"):
+    with pytest.raises(errors.InputError, match="are called 'gone' now, and that is"):
         weights.find("lost")
 
 

@@ -156,9 +156,12 @@ def test_what_is_wrong_is_said_before_the_network_is_used(
 ) -> None:
     with pytest.raises(errors.InputError, match="Upload to hf://owner/name"):
         weights.upload(entry, "hf://me")
-    monkeypatch.setitem(sys.modules, "huggingface_hub", None)
-    with pytest.raises(errors.InputError, match=r"pip install 'unet-zoo\[hub\]'"):
-        weights.upload(entry, "hf://me/mine")
+    with monkeypatch.context() as patch:
+        # As where it is not installed: nothing of that name is found.
+        patch.setattr(sys, "path", [])
+        patch.delitem(sys.modules, "huggingface_hub", raising=False)
+        with pytest.raises(errors.InputError, match=r"pip install 'unet-zoo\[hub\]'"):
+            weights.upload(entry, "hf://me/mine")
     entry.path.write_bytes(b"other")
     with pytest.raises(errors.InputError, match="is not the file of 'tiny-blobs'"):
         weights.upload(entry, "hf://me/mine")

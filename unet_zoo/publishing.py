@@ -126,6 +126,7 @@ def publish(
         weights.write_entry(
             part,
             name=folder.name,
+            metrics=own,
             evaluations=[_with_digest(each, part) for each in evaluations],
             urls=urls,
             parameters=int(model.network.count_params()),

@@ -15,6 +15,7 @@ from unet_zoo.weights._entries import (
     Entry,
     Evaluation,
     check_entry,
+    current,
     entry,
     names,
     write_entry,
@@ -24,7 +25,7 @@ from unet_zoo.weights._fetch import cache_folder, find, locate
 from unet_zoo.weights._file import assign, variables, write
 from unet_zoo.weights._index import index
 from unet_zoo.weights._packs import export_cache, import_cache
-from unet_zoo.weights._upload import upload
+from unet_zoo.weights._upload import check_upload, upload
 
 __all__ = [
     "Entry",
@@ -32,6 +33,8 @@ __all__ = [
     "assign",
     "cache_folder",
     "check_entry",
+    "check_upload",
+    "current",
     "entry",
     "export_cache",
     "find",

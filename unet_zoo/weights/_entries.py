@@ -161,24 +161,26 @@ def entry(name: str) -> Entry:
     return read(FOLDER / name)
 
 
-def current(name: str) -> str:
-    """Return the name that an entry has today; a `FutureWarning` says so.
-
-    `renamed.toml` beside the entries maps old names to new ones. The same weights are
-    meant: an entry that was made anew keeps its name or gets another one.
-    """
+def renamed() -> dict[str, str]:
+    """Return {old name: new name} of entries, from `renamed.toml` beside them."""
     table = FOLDER / RENAMED
-    if not table.exists():
+    return tomllib.loads(table.read_text(encoding="utf-8")) if table.exists() else {}
+
+
+def current(name: str) -> str:
+    """Return the name that an entry has today; a `FutureWarning` says that it is new.
+
+    The same weights are meant: an entry that is made anew keeps its name.
+    """
+    new = renamed().get(name)
+    if new is None:
         return name
-    found = tomllib.loads(table.read_text(encoding="utf-8")).get(name)
-    if found is None:
-        return name
-    if found not in names():
-        message = f"{table}: {name!r} is called {found!r} now, which is not there."
+    if new not in names():
+        message = f"The weights {name!r} are called {new!r} now, and that is not there."
         raise errors.InputError(message)
-    message = f"The weights {name!r} are called {found!r} now; use that name."
+    message = f"The weights {name!r} are called {new!r} now; use that name."
     warnings.warn(message, FutureWarning, stacklevel=3)
-    return str(found)
+    return new
 
 
 def write_entry(

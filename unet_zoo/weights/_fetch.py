@@ -144,14 +144,19 @@ def find(
     """Return the weights file that a path, a training's folder or a name means.
 
     A name of the zoo means its entry, even where a file or folder of that name lies. A
-    folder stands for the `weights.h5` or the `ensemble.toml` in it. What is not there
-    is taken for the name of weights on a server; names and addresses are `locate`'s.
-    With `sha256`, another file is refused.
+    folder stands for the `weights.h5` or the `ensemble.toml` in it; of an entry, the
+    weights must be those that it says. What is not there is taken for the name of
+    weights on a server; names and addresses are `locate`'s. With `sha256`, another file
+    is refused.
     """
     path = Path(name_or_path).expanduser()
-    named = str(name_or_path) in _entries.names()
+    named = str(name_or_path) in {*_entries.names(), *_entries.renamed()}
     if not (named or _addresses.is_address(name_or_path)):
-        if path.is_dir() and (path / "weights.h5").exists():
+        if (path / _entries.NAME).is_file():
+            entry = _entries.read(path, moved=True)
+            _entries.check_entry(entry)
+            path = entry.path
+        elif path.is_dir() and (path / "weights.h5").exists():
             path = path / "weights.h5"
         elif path.is_dir() and (path / _ensemble.NAME).exists():
             path = path / _ensemble.NAME

@@ -23,7 +23,9 @@ def to_toml(table: Mapping[str, Any], header: str = "") -> str:
             lines.append(f"{_key(key)} = {_inline(value)}")
         else:
             inner = f"{header}.{_key(key)}".lstrip(".")
-            text += f"\n[{inner}]\n{to_toml(value, inner)}"
+            below = to_toml(value, inner)
+            # A header of headers alone says nothing.
+            text += below if below.startswith("\n[") else f"\n[{inner}]\n{below}"
     return "".join(f"{line}\n" for line in lines) + text
 
 

@@ -2,12 +2,32 @@
 
 from __future__ import annotations
 
+import importlib.util
 import re
 
 from unet_zoo import errors
 from unet_zoo.weights import _entries, _http
 
 _ADDRESS = re.compile(r"hf://([\w.-]+/[\w.-]+)/?")
+
+
+def check_upload(address: str) -> str:
+    """Return `owner/name` of an address that can be uploaded to, before work begins.
+
+    Raises `InputError` for another address and without the package huggingface_hub.
+    """
+    match = _ADDRESS.fullmatch(address)
+    if match is None:
+        message = f"Upload to hf://owner/name. Received: {address}"
+        raise errors.InputError(message)
+    if importlib.util.find_spec("huggingface_hub") is None:
+        message = (
+            "Uploading needs the hub's own client: pip install 'unet-zoo[hub]', then "
+            "log in by `hf auth login`. Or publish to a folder, and upload the folder "
+            "of the entry as it is on the website of the hub."
+        )
+        raise errors.InputError(message)
+    return match[1]
 
 
 def upload(entry: _entries.Entry, address: str, *, overwrite: bool = False) -> str:
@@ -25,31 +45,21 @@ def upload(entry: _entries.Entry, address: str, *, overwrite: bool = False) -> s
         InputError: without the package huggingface_hub, without the right to write, and
             when there is an entry already.
     """
-    match = _ADDRESS.fullmatch(address)
-    if match is None:
-        message = f"Upload to hf://owner/name. Received: {address}"
-        raise errors.InputError(message)
+    repository = check_upload(address)
     _entries.check_entry(entry)
-    try:
-        import huggingface_hub
-    except ImportError as error:
-        message = (
-            "Uploading needs the hub's own client: pip install 'unet-zoo[hub]', then "
-            "log in by `hf auth login`. Or upload the folder "
-            f"{entry.folder} as it is on the website of the hub."
-        )
-        raise errors.InputError(message) from error
+    import huggingface_hub
+
     client = huggingface_hub.HfApi(endpoint=_http.hub())
     try:
-        client.create_repo(match[1], exist_ok=True)
-        if client.file_exists(match[1], _entries.NAME) and not overwrite:
+        client.create_repo(repository, exist_ok=True)
+        if client.file_exists(repository, _entries.NAME) and not overwrite:
             message = (
                 f"{address} holds an entry already. Say `overwrite` to commit this one "
                 "on top of it, or choose another name."
             )
             raise errors.InputError(message)
         done = client.upload_folder(
-            repo_id=match[1],
+            repo_id=repository,
             folder_path=entry.folder,
             commit_message=f"Publish {entry.name} ({entry.sha256[:12]})",
             ignore_patterns=[".*"],
