@@ -170,13 +170,22 @@ def _facts(entry: Any) -> dict[str, Any]:
     facts = dataclasses.asdict(entry)
     facts["folder"] = str(entry.folder)
     facts["shipped"] = entry.path.exists()
+    # Last, as it is the longest; by its title.
+    facts["evaluations"] = {
+        each["title"]: each for each in facts.pop("evaluations", ())
+    }
     return facts
 
 
 def _lines(facts: Mapping[str, Any], indent: str = "") -> list[str]:
     lines = []
     for key, value in facts.items():
-        if isinstance(value, Mapping) and value:
+        if isinstance(value, Mapping) and {"value", "objects", "frames"} <= set(value):
+            value = (
+                f"{value['value']:.4f} of {value['objects']} objects in "
+                f"{value['frames']} frames"
+            )
+        elif isinstance(value, Mapping) and value:
             lines.append(f"{indent}{key}:")
             lines.extend(_lines(value, indent + "  "))
             continue
