@@ -147,8 +147,7 @@ backend_option = click.option(
     help="What computes.  [default: KERAS_BACKEND, else tensorflow]",
 )
 # Where a dataset comes from.
-source_options = together(
-    click.option("--config", metavar="NAME", help="Configuration of a named dataset."),
+place_options = together(
     click.option(
         "--manual-dir",
         type=FOLDER,
@@ -160,6 +159,10 @@ source_options = together(
         help="Where named datasets are kept.  [default: UNET_ZOO_DATA_DIR, else "
         "~/.cache/unet_zoo/tfds]",
     ),
+)
+source_options = together(
+    click.option("--config", metavar="NAME", help="Configuration of a named dataset."),
+    place_options,
 )
 dataset_argument = click.argument("dataset", metavar="DATASET")
 dataset_options = together(

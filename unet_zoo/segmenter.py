@@ -454,7 +454,8 @@ def versions() -> dict[str, str]:
 def load(
     name_or_path: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
     *,
-    base_url: str | None = None,
+    sha256: str | None = None,
+    base_url: str | Sequence[str] | None = None,
     offline: bool = False,
     engine: str | None = None,
     precision: str = "float32",
@@ -464,12 +465,15 @@ def load(
     """Return the segmenter of a zoo entry, of a weights file or of an ensemble.
 
     Args:
-        name_or_path: a name that `unet-zoo weights` lists, the path of a weights
-            file, or of the folder that a training or a cross-validation wrote. Of
-            several, a list: an ensemble, whose members agree on channels, target and
-            scale.
-        base_url: where to fetch an entry that is not shipped with the package; by
-            default the environment variable UNET_ZOO_URL.
+        name_or_path: a name that `unet-zoo weights` lists; the path of a weights
+            file, or of the folder that a training or a cross-validation wrote;
+            "hf://owner/name" on the Hugging Face hub; or the address of a weights file.
+            Of several, a list: an ensemble, whose members agree on channels, target
+            and scale.
+        sha256: what the file must be; the address of a file needs it (see
+            `weights.locate`).
+        base_url: where to fetch an entry that is not shipped with the package, one
+            address or several; by default the environment variable UNET_ZOO_URL.
         offline: never touch the network.
         engine: what runs the network: "keras", "openvino", "onnx", or "auto", which
             is OpenVINO where it is installed and there is no GPU, else Keras. None:
@@ -492,7 +496,7 @@ def load(
     """
     engine = engines.choose(engine)
     engines.check_precision(engine, precision)
-    path = weights.find(name_or_path, base_url=base_url, offline=offline)
+    path = weights.find(name_or_path, sha256=sha256, base_url=base_url, offline=offline)
     loaded = [
         _load(each, engine, precision, calibration, said)
         for each in weights.members(path)

@@ -183,6 +183,7 @@ def train(
     provenance: dict[str, Any] = {}
     if begun is not None:
         provenance["start"] = starting.begin(network, begun, recipe, target)
+        provenance["stages"] = starting.stages(begun)
     if recipe.freeze:
         starting.freeze(network, recipe.freeze)
     if pixel_size := recipe.pixel_size or dataset.pixel_size:
