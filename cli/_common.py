@@ -147,8 +147,7 @@ backend_option = click.option(
     help="What computes.  [default: KERAS_BACKEND, else tensorflow]",
 )
 # Where a dataset comes from.
-source_options = together(
-    click.option("--config", metavar="NAME", help="Configuration of a named dataset."),
+place_options = together(
     click.option(
         "--manual-dir",
         type=FOLDER,
@@ -160,6 +159,10 @@ source_options = together(
         help="Where named datasets are kept.  [default: UNET_ZOO_DATA_DIR, else "
         "~/.cache/unet_zoo/tfds]",
     ),
+)
+source_options = together(
+    click.option("--config", metavar="NAME", help="Configuration of a named dataset."),
+    place_options,
 )
 dataset_argument = click.argument("dataset", metavar="DATASET")
 dataset_options = together(
@@ -221,9 +224,19 @@ engine_options = together(
         type=click.Choice(engines.PRECISIONS),
         default="float32",
         show_default=True,
-        help="bfloat16 is faster on processors that have it.",
+        help="bfloat16 is faster on processors that have it, int8 (of OpenVINO) faster "
+        "still and less exact.",
     ),
     backend_option,
+)
+models_option = click.option(
+    "--model",
+    "models",
+    required=True,
+    multiple=True,
+    metavar="NAME|FILE",
+    help="A name that `unet-zoo weights` lists, a weights file, or the folder of a "
+    "training. Given again, an ensemble: predictions are averaged.",
 )
 json_option = click.option(
     "--json", "as_json", is_flag=True, help="Print JSON, for programs."
@@ -275,28 +288,40 @@ def word(dataset: str) -> str:
     return path.stem if path.is_file() else path.name
 
 
-def find_weights(name: str) -> Path:
-    """Return the weights file of a zoo name, or the file of that path."""
+def find_weights(name: str | Sequence[str]) -> Path:
+    """Return the weights file of a zoo name or a path; of several, an ensemble's."""
     from unet_zoo import weights
 
     return weights.find(name)
 
 
-def load(
-    path: Path, backend: str | None, engine: str | None, precision: str
-) -> Segmenter:
-    """Return the segmenter of a weights file, run by an engine."""
+def check_engine(backend: str | None, engine: str | None, precision: str) -> str:
+    """Return what runs the network; refuse what cannot, before anything slow begins."""
     if backend and engine not in (None, "auto", "keras"):
         message = f"--backend is what Keras computes with; --engine {engine} does not."
         raise errors.InputError(message)
     chosen = "keras" if backend else engines.choose(engine)
     engines.check_precision(chosen, precision)
+    return chosen
+
+
+def load(
+    path: Path,
+    backend: str | None,
+    engine: str | None,
+    precision: str,
+    calibration: Sequence[Any] = (),
+) -> Segmenter:
+    """Return the segmenter of a weights file, run by an engine."""
+    chosen = check_engine(backend, engine, precision)
     if chosen == "keras":
         module = computing("segmenter", backend)
     else:
         from unet_zoo import segmenter as module
     said = functools.partial(click.echo, err=True)
-    loaded: Segmenter = module.load(path, engine=chosen, precision=precision, said=said)
+    loaded: Segmenter = module.load(
+        path, engine=chosen, precision=precision, calibration=calibration, said=said
+    )
     return loaded
 
 

@@ -10,11 +10,12 @@ from unet_zoo.cli import _common
 
 
 @click.command()
-@click.argument("name")
+@click.argument("name", metavar="NAME|ADDRESS")
 @click.option(
     "--base-url",
     metavar="URL",
-    help="Address of a server of weights.  [default: UNET_ZOO_URL]",
+    help="Address of a server of weights; several, parted by blanks, are mirrors.  "
+    "[default: UNET_ZOO_URL]",
 )
 @click.option(
     "--cache",
@@ -25,6 +26,9 @@ from unet_zoo.cli import _common
 @click.option("--offline", is_flag=True, help="Never use the network, only look here.")
 def command(name: str, base_url: str | None, cache: Path | None, offline: bool) -> None:
     """Fetch weights and print the path of the file.
+
+    By the NAME of an entry or of what a server offers, from hf://owner/name, or from
+    the address of a file with its digest: https://.../x.h5#sha256=...
 
     The file is checked against its SHA-256 before it is used; a download that was
     interrupted goes on where it stopped. `segment` and `evaluate` fetch by themselves;

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from unet_zoo import errors
-from unet_zoo.cli import _common
+from unet_zoo.cli import _calibration, _common
 
 if TYPE_CHECKING:
     from unet_zoo.metrics import Score
@@ -19,7 +19,7 @@ SUFFIXES = (".json", ".csv")
 
 
 @click.command()
-@click.argument("model", metavar="NAME|FILE")
+@click.argument("models", nargs=-1, required=True, metavar="NAME|FILE...")
 @_common.dataset_options
 @click.option(
     "--split",
@@ -35,8 +35,9 @@ SUFFIXES = (".json", ".csv")
     help="Write the scores to a file as well, .json or .csv.",
 )
 @_common.engine_options
+@_calibration.option
 def command(
-    model: str,
+    models: tuple[str, ...],
     dataset: str,
     config: str | None,
     manual_dir: Path | None,
@@ -46,10 +47,12 @@ def command(
     engine: str | None,
     precision: str,
     backend: str | None,
+    calibrate: Path | None,
     **options: Any,
 ) -> None:
     """Measure weights on annotated images.
 
+    Several weights are measured as an ensemble, which averages what they predict.
     Every metric comes with what it rests on: how many annotated objects in how many
     frames. A value that no annotation supports is nan.
 
@@ -57,13 +60,17 @@ def command(
     Example:
       unet-zoo evaluate resunet-hela --dataset hela
       unet-zoo evaluate runs/first --dataset more_annotated/ --split all
+      unet-zoo evaluate runs/first runs/second --dataset more_annotated/
     """
     from unet_zoo import weights
 
     if output is not None:
         _check_output(output)
+    _calibration.check(calibrate, precision)
+    _common.check_engine(backend, engine, precision)
     _common.check_dataset(dataset, config)
-    file = _common.find_weights(model)
+    model = " + ".join(models)
+    file = _common.find_weights(models)
     channels = weights.read_facts(file)["channels"]
     data = _common.open_dataset(
         dataset, backend, config=config, manual_dir=manual_dir, data_dir=data_dir
@@ -78,7 +85,8 @@ def command(
             f"{channels}."
         )
         raise errors.InputError(message)
-    segmenter = _common.load(file, backend, engine, precision)
+    shown = _calibration.of_dataset(calibrate, precision, data)
+    segmenter = _common.load(file, backend, engine, precision, shown)
     import tqdm
 
     from unet_zoo import evaluation

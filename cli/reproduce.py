@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -59,6 +60,9 @@ def command(
     otherwise the metrics of the validation are compared. What differs is said. Exit
     code 1 when neither is the same.
 
+    Weights that began from others are trained from those. Where they are not here, the
+    trainings that led to them are done first, in folders beside that of --output.
+
     \b
     Example:
       unet-zoo reproduce runs/first --dataset my_dataset/
@@ -92,7 +96,14 @@ def command(
     )
     if facts.get("deterministic"):
         _common.computing("devices", backend or ran).deterministic()
-    _tell(reproducing.reproduce(model, data, output, start=start, spread=spread))
+    opened = functools.partial(
+        reproducing.open_named, manual_dir=manual_dir, data_dir=data_dir
+    )
+    _tell(
+        reproducing.reproduce(
+            model, data, output, start=start, opened=opened, spread=spread
+        )
+    )
 
 
 def _tell(found: Comparison) -> None:

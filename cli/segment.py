@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import functools
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from unet_zoo import errors
-from unet_zoo.cli import _batches, _common, _films, _reading
+from unet_zoo.cli import _batches, _calibration, _common, _films, _reading
 from unet_zoo.outputs import writers
+
+if TYPE_CHECKING:
+    from unet_zoo.segmenter import Segmenter
 
 WRITE = "labels,csv,overlay"
 
@@ -27,12 +30,7 @@ def _kinds() -> str:
 
 @click.command(epilog=_kinds())
 @click.argument("paths", nargs=-1, required=True, metavar="IMAGES...")
-@click.option(
-    "--model",
-    required=True,
-    metavar="NAME|FILE",
-    help="A name that `unet-zoo weights` lists, or a weights file.",
-)
+@_common.models_option
 @click.option(
     "--output",
     required=True,
@@ -58,9 +56,10 @@ def _kinds() -> str:
 @click.option("--overwrite", is_flag=True, help="Replace results that are there.")
 @_batches.options
 @_common.engine_options
+@_calibration.option
 def command(
     paths: tuple[str, ...],
-    model: str,
+    models: tuple[str, ...],
     output: Path,
     axes: str | None,
     channel: str | None,
@@ -75,6 +74,7 @@ def command(
     engine: str | None,
     precision: str,
     backend: str | None,
+    calibrate: Path | None,
     **options: Any,
 ) -> None:
     """Find the objects in images.
@@ -110,13 +110,15 @@ def command(
     from unet_zoo import batch
 
     write = _chosen(names, layout)
+    _calibration.check(calibrate, precision)
+    _common.check_engine(backend, engine, precision)
     _common.check_writable(output)
     chosen = _common.given(**options)
     said = functools.partial(click.echo, err=True)
     _batches.check(layout, workers=workers, dask=dask, resume=resume)
     planned = batch.plan(
         paths,
-        model,
+        models,
         output,
         write=write,
         axes=axes,
@@ -129,10 +131,15 @@ def command(
         engine=engine,
         precision=precision,
         backend=backend,
+        calibrate=calibrate,
         **chosen,
     )
-    file = planned.settings.network.weights
-    load = functools.partial(_common.load, file, backend, engine, precision)
+    network = planned.settings.network
+
+    def load() -> Segmenter:
+        shown = network.calibration()
+        return _common.load(network.weights, backend, engine, precision, shown)
+
     if layout == "ctc":
         _films.segment(planned, load, overwrite=overwrite)
     else:

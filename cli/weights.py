@@ -10,9 +10,19 @@ from typing import Any
 import click
 
 from unet_zoo import errors
-from unet_zoo.cli import _common
+from unet_zoo.cli import _common, _publishing
 
-VERBS = ("list", "info", "index", "verify")
+VERBS = (
+    "list", "info", "verify", "export-cache", "import-cache", "index", "publish"
+)  # fmt: skip
+
+
+_cache_option = click.option(
+    "--cache",
+    type=_common.NEW_PATH,
+    metavar="FOLDER",
+    help="Where weights are kept.  [default: UNET_ZOO_CACHE, else ~/.cache/unet_zoo]",
+)
 
 
 class _Group(click.Group):
@@ -42,12 +52,23 @@ def command(ctx: click.Context) -> None:
 
 
 @command.command("list")
+@click.option("--model", metavar="NAME", help="Only weights of this architecture.")
+@click.option("--dataset", metavar="NAME", help="Only weights trained on this dataset.")
+@click.option(
+    "--metric", metavar="NAME", help="Only weights measured by this, the best first."
+)
 @_common.json_option
-def list_(as_json: bool = False) -> None:
+def list_(
+    model: str | None = None,
+    dataset: str | None = None,
+    metric: str | None = None,
+    as_json: bool = False,
+) -> None:
     """List the weights of the zoo."""
     from unet_zoo import weights
 
-    found = [weights.entry(name) for name in weights.names()]
+    chosen = weights.names(model=model, dataset=dataset, metric=metric)
+    found = [weights.entry(name) for name in chosen]
     if as_json:
         click.echo(_common.to_json([_facts(each) for each in found]))
         return
@@ -74,6 +95,7 @@ def info(name: str, as_json: bool) -> None:
     """
     from unet_zoo import weights
 
+    name = weights.current(name)
     if name in weights.names():
         facts = _facts(weights.entry(name))
     else:
@@ -104,35 +126,66 @@ def index(folder: Path) -> None:
     click.echo(f"Written: {weights.index(folder)}")
 
 
-@command.command("verify")
+@command.command("export-cache")
+@click.argument("file", type=_common.NEW_PATH)
 @click.argument("names", nargs=-1, metavar="[NAME]...")
-def verify(names: tuple[str, ...]) -> None:
-    """Check that weights are bit for bit what their entry says.
+@_cache_option
+def export_cache(file: Path, names: tuple[str, ...], cache: Path | None) -> None:
+    """Pack downloaded weights into FILE, for computers without a network.
 
-    Without NAME: all weights on this computer. Nothing is downloaded.
+    Each NAME is downloaded first where it is not there; then all of the cache goes
+    into the pack. Weights that come along with unet-zoo need no pack.
+
+    \b
+    Example:
+      unet-zoo weights export-cache weights.tar
+      unet-zoo weights import-cache weights.tar        # there
     """
     from unet_zoo import weights
 
-    for name in names or weights.names():
-        entry = weights.entry(name)
-        if not names and not entry.path.exists():
-            click.echo(f"{name}: not shipped, not checked")
-            continue
-        path = weights.locate(name, offline=True)
-        click.echo(f"{name}: sha256 {entry.sha256} as expected, {path}")
+    for name in names:
+        weights.locate(name, cache=cache)
+    for name in weights.export_cache(file, cache=cache):
+        click.echo(f"Packed: {name}")
+    click.echo(f"Written: {file}, sha256 {weights.sha256(file)}")
+
+
+@command.command("import-cache")
+@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option("--sha256", metavar="HEX", help="What FILE must be, as the export said.")
+@_cache_option
+def import_cache(file: Path, sha256: str | None, cache: Path | None) -> None:
+    """Take the weights packed in FILE; all of it is verified first."""
+    from unet_zoo import weights
+
+    for name in weights.import_cache(file, sha256=sha256, cache=cache):
+        click.echo(f"Taken: {name}")
+
+
+command.add_command(_publishing.verify)
+command.add_command(_publishing.publish)
 
 
 def _facts(entry: Any) -> dict[str, Any]:
     facts = dataclasses.asdict(entry)
     facts["folder"] = str(entry.folder)
     facts["shipped"] = entry.path.exists()
+    # Last, as it is the longest; by its title.
+    facts["evaluations"] = {
+        each["title"]: each for each in facts.pop("evaluations", ())
+    }
     return facts
 
 
 def _lines(facts: Mapping[str, Any], indent: str = "") -> list[str]:
     lines = []
     for key, value in facts.items():
-        if isinstance(value, Mapping) and value:
+        if isinstance(value, Mapping) and {"value", "objects", "frames"} <= set(value):
+            value = (
+                f"{value['value']:.4f} of {value['objects']} objects in "
+                f"{value['frames']} frames"
+            )
+        elif isinstance(value, Mapping) and value:
             lines.append(f"{indent}{key}:")
             lines.extend(_lines(value, indent + "  "))
             continue

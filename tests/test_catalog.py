@@ -86,6 +86,7 @@ def test_hela_has_the_counts_that_are_known(hela, frames):
     assert hela.size_of == {"train": 74, "validation": 10, "test": 84}
     assert (hela.kind, hela.config, hela.version) == ("instances", "standard", "1.0.0")
     assert "not the official archive" in hela.note
+    assert hela.pixel_size == (0.19, 0.19)
     objects, complete, measured = {}, [], 0
     for sequence in ("01", "02"):
         mine = [frames[f"{sequence}_t{number:03d}"] for number in range(84)]

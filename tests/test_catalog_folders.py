@@ -7,7 +7,7 @@ import PIL.Image
 import pytest
 import tifffile
 
-from unet_zoo import catalog
+from unet_zoo import catalog, images
 from unet_zoo.errors import InputError
 
 SHAPE = (12, 16)
@@ -343,3 +343,26 @@ def test_grey_and_colour_do_not_mix(tmp_path):
     write_pairs(tmp_path, 2)
     write(tmp_path / "images" / "t1.png", picture(channels=3))
     refused(tmp_path, "same number of channels; t0 has 1, t1 has 3")
+
+
+def test_the_pixel_size_that_all_files_state(tmp_path):
+    for number, size in enumerate([(0.65, 0.65), (0.65001, 0.65)]):
+        name = f"{number}.ome.tif"
+        (tmp_path / "images").mkdir(exist_ok=True)
+        images.write_tiff(
+            tmp_path / "images" / name, picture(number), "YX", size, ome=True
+        )
+        write(tmp_path / "masks" / f"{number}.png", cells(1, 2))
+    found = catalog.open_dataset(tmp_path)
+    assert found.pixel_size == (0.65, 0.65)
+    assert "a pixel is 0.65 micrometres." in found.note
+    other = tmp_path / "images" / "1.ome.tif"
+    images.write_tiff(other, picture(1), "YX", (0.5, 0.65), ome=True)
+    found = catalog.open_dataset(tmp_path)
+    assert found.pixel_size is None
+    assert "and 0.5 x 0.65 micrometres in 1.ome.tif, so none is noted" in found.note
+    write(other, picture(1))
+    assert catalog.open_dataset(tmp_path).pixel_size is None
+    write(tmp_path / "images" / "2.png", picture(2))
+    write(tmp_path / "masks" / "2.png", cells(1, 2))
+    assert catalog.open_dataset(tmp_path).pixel_size is None

@@ -2,120 +2,27 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import hashlib
-import http.server
 import json
 import random
 import shutil
 import signal
 import socket
-import ssl
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import keras
 import pytest
+from serving import SIZE, Server, certificate, encrypted, running, write_weights
 
 from unet_zoo import errors, weights
-from unet_zoo.weights import _entries, _fetch
+from unet_zoo.weights import _entries, _http
 
 NAME = "tiny-blobs"
-SIZE = 400_000
-
-
-class Server(http.server.ThreadingHTTPServer):
-    """Serves a folder; each request for a *.h5 uses up one of `faults`."""
-
-    daemon_threads = True
-
-    def __init__(self, folder: Path) -> None:
-        super().__init__(("127.0.0.1", 0), Handler)
-        self.folder = folder
-        self.faults: list[str] = []
-        self.ranges: list[str | None] = []  # of each request for a *.h5
-        self.sent = 0  # bytes of *.h5 handed to the network
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.server_address[1]}"
-
-    def handle_error(self, request: Any, client_address: Any) -> None:
-        """Stay quiet about clients that went away: tests make them."""
-
-
-class Handler(http.server.BaseHTTPRequestHandler):
-    server: Server
-
-    def log_message(self, *arguments: Any) -> None:
-        pass
-
-    def do_GET(self) -> None:
-        path = self.server.folder / self.path.lstrip("/")
-        if not path.is_file():
-            self.send_error(404)
-            return
-        content = path.read_bytes()
-        if path.suffix != ".h5":
-            self.answer(200, content)
-            return
-        fault = self.server.faults.pop(0) if self.server.faults else ""
-        asked = self.headers["Range"]
-        self.server.ranges.append(asked)
-        if fault.isdecimal():
-            self.send_error(int(fault))
-        elif fault == "redirect":
-            self.send_response(302)
-            self.send_header("Location", "file:///etc/hostname")
-            self.end_headers()
-        elif fault == "silent":
-            time.sleep(1)
-        elif fault == "wrong bytes":
-            self.answer(200, bytes(len(content)))
-        elif fault == "short":
-            self.answer(200, content[:1000])
-        elif fault == "long, unannounced":
-            self.answer(200, content + b"more", announce=False)
-        elif fault == "short, unannounced":
-            self.answer(200, content[:-1000], announce=False)
-        elif fault == "other range":
-            self.answer(206, content[5:], headers={"Content-Range": "bytes 5-9/10"})
-        elif asked and fault != "ignore range":
-            start = int(asked.removeprefix("bytes=").rstrip("-"))
-            span = f"bytes {start}-{len(content) - 1}/{len(content)}"
-            self.answer(206, content[start:], fault, {"Content-Range": span})
-        else:
-            self.answer(200, content, fault)
-
-    def answer(
-        self,
-        status: int,
-        content: bytes,
-        fault: str = "",
-        headers: dict[str, str] | None = None,
-        announce: bool = True,
-    ) -> None:
-        self.send_response(status)
-        if announce:
-            self.send_header("Content-Length", str(len(content)))
-        for key, value in (headers or {}).items():
-            self.send_header(key, value)
-        self.end_headers()
-        limit = SIZE // 4 if fault == "drop" else len(content)
-        for start in range(0, limit, 10_000):
-            piece = content[start : min(start + 10_000, limit)]
-            if self.path.endswith(".h5"):
-                self.server.sent += len(piece)
-            self.wfile.write(piece)
-            if fault == "slow":
-                time.sleep(0.03)
-        self.close_connection = True
 
 
 @pytest.fixture(scope="module")
@@ -139,26 +46,14 @@ def server(served: Path) -> Iterator[Server]:
         yield server
 
 
-@contextlib.contextmanager
-def running(server: Server) -> Iterator[Server]:
-    with server:
-        thread = threading.Thread(target=server.serve_forever, args=(0.02,))
-        thread.start()
-        try:
-            yield server
-        finally:
-            server.shutdown()
-            thread.join()
-
-
 @pytest.fixture(autouse=True)
 def surroundings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Keep the user's settings and home out, and do not wait long."""
     for name in ("UNET_ZOO_URL", "UNET_ZOO_OFFLINE", "UNET_ZOO_CACHE"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "home"))
-    monkeypatch.setattr(_fetch, "PAUSES", (0.01, 0.01, 0.01))
-    monkeypatch.setattr(_fetch, "TIMEOUT", (1.0, 0.3))
+    monkeypatch.setattr(_http, "PAUSES", (0.01, 0.01, 0.01))
+    monkeypatch.setattr(_http, "TIMEOUT", (1.0, 0.3))
 
 
 @pytest.fixture
@@ -174,29 +69,6 @@ def zoo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, served: Path) -> Path:
     shutil.copy(served / NAME / "entry.toml", folder / NAME)
     monkeypatch.setattr(_entries, "FOLDER", folder)
     return folder
-
-
-def write_weights(path: Path, seed: int = 0) -> None:
-    """Write a real weights file of about SIZE bytes that does not compress."""
-    keras.utils.set_random_seed(seed)
-    inputs = keras.Input((250,))
-    outputs = keras.layers.Dense(400, name="logits")(inputs)
-    facts = {
-        "model": "tiny",
-        "model_arguments": {},
-        "channels": 1,
-        "target": "semantic",
-        "target_arguments": {},
-        "normalization": "zscore",
-        "scale": 1.0,
-        "tta": 1,
-        "dataset": {"name": "blobs", "version": "1.0.0"},
-        "summary": 'Finds "blobs"\n',
-        "metrics": {"SEG": 0.75, "AP": {"0.5": 1e-5, "all": [1, 0.5]}},
-        "citation": "Ünet 🔬 \x7f \\ '",
-    }
-    path.parent.mkdir(parents=True, exist_ok=True)
-    weights.write(path, keras.Model(inputs, outputs, name="tiny"), facts)
 
 
 def fetch(server: Server, cache: Path, **arguments: Any) -> Path:
@@ -307,7 +179,7 @@ def test_the_index_refuses_a_folder_that_is_not_in_order(
         ("ROW a\\\\b.h5", "may hold letters, digits"),
         ("ROW http://elsewhere/a.h5", "may hold letters, digits"),
         ("NAME ../evil", "may hold letters, digits"),
-        ("\xff", "is not an index of weights"),
+        ("\xff", "is not text"),
     ],
 )
 def test_a_wrong_index_is_refused(
@@ -476,6 +348,22 @@ def test_a_dropped_connection_goes_on_where_it_broke(
     assert server.sent == path.stat().st_size + lost
 
 
+def test_a_fetch_cut_at_any_byte_goes_on_there(
+    server: Server, served: Path, cache: Path
+) -> None:
+    path = fetch(server, cache)
+    whole = path.read_bytes()
+    part = path.with_name(f".{path.name}.part")
+    chosen = random.Random(0).sample(range(2, len(whole) - 1), 20)
+    for cut in (0, 1, *chosen, 2**16 - 1, 2**16, len(whole) - 1, len(whole)):
+        path.unlink()
+        part.write_bytes(whole[:cut])
+        server.ranges.clear()
+        assert_only(cache, fetch(server, cache), served)
+        expected = [f"bytes={cut}-" if cut else None]
+        assert server.ranges == (expected if cut < len(whole) else [])
+
+
 @pytest.mark.parametrize(
     ("faults", "message"),
     [
@@ -527,25 +415,15 @@ def test_a_bad_part_file_does_not_stay(
 def test_a_certificate_that_nobody_vouches_for_is_refused(
     served: Path, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    if shutil.which("openssl") is None:
-        pytest.skip("openssl, which makes the certificate, is not installed")
-    key, certificate = tmp_path / "key.pem", tmp_path / "certificate.pem"
-    words = "req -x509 -newkey rsa:2048 -nodes -days 1 -subj /CN=localhost"
-    names = ["-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1"]
-    files = ["-keyout", str(key), "-out", str(certificate)]
-    command = ["openssl", *words.split(), *names, *files]
-    subprocess.run(command, check=True, capture_output=True)
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(certificate, key)
+    key, made = certificate(tmp_path)
     server = Server(served)
-    server.socket = context.wrap_socket(server.socket, server_side=True)
-    url = server.url.replace("http:", "https:")
+    url = encrypted(server, key, made)
     with running(server):
         with pytest.raises(
             errors.InputError, match="certificate could not be verified"
         ):
             weights.locate(NAME, base_url=url, cache=cache)
-        monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(certificate))
+        monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(made))
         assert_only(cache, weights.locate(NAME, base_url=url, cache=cache), served)
 
 

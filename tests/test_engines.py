@@ -12,7 +12,15 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from unet_zoo import cli, engines, files, registry, segmenter
+from unet_zoo import (
+    calibrating,
+    cli,
+    engines,
+    files,
+    images,
+    registry,
+    segmenter,
+)
 from unet_zoo.errors import InputError
 
 ARGUMENTS = {"filters": 4, "depth": 2, "padding": "same", "normalization": "batch"}
@@ -153,10 +161,79 @@ def test_bfloat16_is_near(weights, engine):
     assert abs(half - exact).max() < 0.05
 
 
+# === int8 ===
+
+
+def test_int8_is_near_and_asks_for_images(weights, cache):
+    pytest.importorskip("nncf", reason="the extra int8 is not installed")
+    shown = [picture(48, 40), picture(40, 48)]
+    said: list[str] = []
+    exact = segmenter.load(weights, engine="openvino")
+
+    def load(shown):
+        return segmenter.load(
+            weights,
+            engine="openvino",
+            precision="int8",
+            calibration=shown,
+            said=said.append,
+        )
+
+    found = load(shown)
+    assert said == ["Calibrating int8 on 2 images ..."]
+    apart = abs(found.predict(shown[0]) - exact.predict(shown[0]))
+    assert 0 < apart.mean() < 0.02
+    # The same images make the same network, which is there.
+    again = load([image[..., None] for image in shown])
+    assert len(said) == 1
+    np.testing.assert_array_equal(again.predict(shown[0]), found.predict(shown[0]))
+    (made,) = cache.glob("engines/*-int8-*")
+    assert {each.name for each in made.iterdir()} >= {"model.xml", "model.bin"}
+    with pytest.raises(InputError, match="calibrated on images: `calibration` must"):
+        load([])
+    with pytest.raises(InputError, match=r"hold images \(Y, X, 1\).*\(48, 40, 3\)"):
+        load([np.zeros((48, 40, 3))])
+
+
+def test_int8_is_of_openvino(weights, monkeypatch):
+    with pytest.raises(InputError, match="int8 is for the engine 'openvino'"):
+        segmenter.load(weights, engine="keras", precision="int8")
+    monkeypatch.setattr(engines, "_is_there", lambda package: package != "nncf")
+    with pytest.raises(InputError, match=r"pip install 'unet-zoo\[int8\]'"):
+        engines.check_precision("openvino", "int8")
+
+
+@pytest.mark.parametrize("padding", ["same", "valid"])
+def test_calibration_shows_what_the_network_takes(padding):
+    arguments = {"filters": 2, "depth": 2, "padding": padding}
+    facts = segmenter.describe("unet", arguments, channels=1, scale=0.5)
+    image = np.random.default_rng(0).integers(0, 99, (3, 1300, 70, 1))
+    for shown in (image, picture(20, 20)):
+        network = registry.build("unet", classes=3, **arguments)
+        for batch in calibrating.batches([shown], facts, 4):
+            assert batch.dtype == np.float32
+            assert max(batch.shape) <= 516
+            assert 0 not in network.predict_on_batch(batch).shape
+    assert len(calibrating.batches([image] * 4, facts, 4)) == calibrating.MOST
+    whole = calibrating.batches([picture(40, 40)], facts | {"scale": 1.0}, 4)[0]
+    assert abs(whole[:, :40, :40].mean()) < 1e-5
+
+
+def test_importing_openvino_reports_nothing(weights):
+    program = (
+        "import sys; from unet_zoo import engines; engines.import_openvino(); "
+        "print('openvino_telemetry' in sys.modules, 'openvino' in sys.modules)"
+    )
+    ended = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
+    assert ended.stdout.split() == ["False", "True"]
+
+
 def test_a_damaged_conversion_is_made_anew(weights, cache):
     said: list[str] = []
     segmenter.load(weights, engine="openvino", said=said.append)
-    (model,) = cache.glob("engines/*-openvino-*/model.bin")
+    (model,) = cache.glob("engines/*-openvino-?/model.bin")
     content = bytearray(model.read_bytes())
     content[len(content) // 2] ^= 1
     model.write_bytes(content)
@@ -192,3 +269,26 @@ def test_the_command_segments_by_an_engine(weights, tmp_path):
     run = CliRunner().invoke(cli.main, [*words, "openvino", *out, *backend])
     assert run.exit_code == 2
     assert "--backend is what Keras computes with" in run.output
+
+
+def test_the_command_calibrates_on_its_images(weights, tmp_path):
+    pytest.importorskip("nncf", reason="the extra int8 is not installed")
+    from PIL import Image
+
+    shown = [picture(48, 40), picture(40, 48)]
+    for number, image in enumerate(shown):
+        Image.fromarray(image).save(tmp_path / f"{number}.png")
+    words = ["segment", str(tmp_path), "--model", str(weights), "--output"]
+    words += [str(tmp_path / "out"), "--write", "labels", "--calibrate", str(tmp_path)]
+    run = CliRunner().invoke(cli.main, words)
+    assert run.exit_code == 2
+    assert "--calibrate is for --precision int8" in run.stderr
+    eight = ["--precision", "int8", "--engine", "openvino"]
+    run = CliRunner().invoke(cli.main, [*words[:-2], *eight])
+    assert run.exit_code == 0, run.output
+    assert "calibrated on up to 8 of the images to be segmented" in run.stderr
+    made = segmenter.load(
+        weights, engine="openvino", precision="int8", calibration=shown
+    )
+    found = images.read_one(tmp_path / "out" / "0_masks.tif")[..., 0]
+    np.testing.assert_array_equal(found, made.segment(shown[0]))

@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 
 from unet_zoo import errors, publishing, registry, segmenter, weights
-from unet_zoo.metrics import Score
 from unet_zoo.recipe import Recipe
 
 WORDS = publishing.Words(
@@ -17,10 +16,24 @@ WORDS = publishing.Words(
     conditions="None.",
     licence="Apache-2.0",
     citation="Nobody.",
-    reproduce="unet-zoo train unet --dataset blobs --steps 0",
 )
-MEASURED = publishing.Measured(
-    "Unseen", "unet-zoo evaluate x", {"SEG": Score(0.123456, 97, 9)}
+MEASURED = weights.Evaluation(
+    title="Unseen",
+    dataset="blobs",
+    config="easy",
+    split="test",
+    tta=1,
+    version="1.0.0",
+    metrics={"SEG": {"value": 0.123456, "objects": 97, "frames": 9}},
+    interval={
+        "metric": "SEG",
+        "low": 0.1,
+        "high": 0.2,
+        "level": 0.95,
+        "by": "objects",
+        "resamples": 2000,
+        "seed": 0,
+    },
 )
 
 
@@ -53,7 +66,7 @@ def test_entry_holds_what_was_measured_and_loads(run, tmp_path):
     path = publishing.publish(
         run,
         tmp_path / "unet-none",
-        measured=[MEASURED],
+        evaluations=[MEASURED],
         words=WORDS,
         dtype="float16",
     )
@@ -62,7 +75,9 @@ def test_entry_holds_what_was_measured_and_loads(run, tmp_path):
     assert weights.sha256(path.parent / "weights.h5") in text
     card = (path.parent / "README.md").read_text()
     assert "| SEG | 0.1235 | 97 | 9 |" in card
-    assert "unet-zoo evaluate x" in card
+    command = "unet-zoo evaluate unet-none --dataset blobs --config easy --split test"
+    assert f"    {command} --tta 1\n" in card
+    assert "95% interval of SEG: 0.1000 to 0.2000 (2000 bootstrap resamples" in card
     loaded = segmenter.load(path.parent / "weights.h5")
     assert loaded.name == "unet-none"
     assert loaded.facts["metrics"]["SEG"]["objects"] == 97
@@ -75,5 +90,5 @@ def test_entry_holds_what_was_measured_and_loads(run, tmp_path):
 
 def test_nothing_unmeasured_is_published(run, tmp_path):
     with pytest.raises(errors.InputError, match="without figures"):
-        publishing.publish(run, tmp_path / "unet-none", measured=[], words=WORDS)
+        publishing.publish(run, tmp_path / "unet-none", evaluations=[], words=WORDS)
     assert not (tmp_path / "unet-none").exists()

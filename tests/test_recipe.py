@@ -163,3 +163,10 @@ def test_an_argument_of_none_comes_back_through_toml():
     network = registry.build("resunet", **again.model_arguments)
     assert not any("norm" in layer.name for layer in network.layers)
     assert any("norm" in layer.name for layer in registry.build("resunet").layers)
+
+
+@pytest.mark.parametrize("size", [0, -1, float("inf"), float("nan")])
+def test_a_pixel_has_a_size(size):
+    with pytest.raises(InputError, match="`pixel_size` must be micrometres, above 0"):
+        recipe.Recipe(pixel_size=size)
+    assert recipe.Recipe().replace(pixel_size=1).pixel_size == 1.0

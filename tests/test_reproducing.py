@@ -2,10 +2,20 @@
 
 from __future__ import annotations
 
+import shutil
+
 import pytest
 from test_training import SMALL, blob, data
 
-from unet_zoo import devices, reproducing, training, weights
+from unet_zoo import (
+    devices,
+    recipe,
+    reproducing,
+    segmenter,
+    starting,
+    training,
+    weights,
+)
 from unet_zoo.catalog import Dataset
 from unet_zoo.errors import InputError
 
@@ -47,10 +57,51 @@ def test_other_images_are_told(made, tmp_path):
 
 
 def test_what_does_not_say_how_it_was_made_is_refused(made, tmp_path):
-    from unet_zoo import segmenter
-
     loaded = segmenter.load(made)
     del loaded.facts["recipe"]
     loaded.save(tmp_path / "weights.h5")
     with pytest.raises(InputError, match="does not say its recipe"):
         reproducing.source(tmp_path / "weights.h5")
+
+
+def test_a_chain_of_trainings_is_repeated_from_its_first_link(made, tmp_path):
+    """What it began from is trained anew where it is gone, in a folder beside."""
+    shutil.copytree(made, tmp_path / "first")
+    last = tmp_path / "last"
+    training.train(SMALL.replace(steps=3), data(), last, start=tmp_path / "first")
+    facts = weights.read_facts(last / "weights.h5")
+    (stage,) = facts["stages"]
+    assert recipe.from_dict(stage["recipe"]) == SMALL
+    assert stage["dataset"]["name"] == "discs"
+    assert reproducing.begun_from(facts["start"]) == str(tmp_path / "first")
+    shutil.rmtree(tmp_path / "first")
+    with pytest.raises(InputError, match="trained on 'discs' first, which is no named"):
+        reproducing.reproduce(last, data(), tmp_path / "again")
+    assert not (tmp_path / "again-part-1").exists()
+    asked = []
+
+    def opened(dataset):
+        asked.append(dataset)
+        return data()
+
+    found = reproducing.reproduce(last, data(), tmp_path / "again", opened=opened)
+    assert found.reproduced
+    assert found.distance < 1e-5
+    assert asked == [stage["dataset"]]
+    first = weights.read_facts(tmp_path / "again-part-1" / "weights.h5")
+    assert recipe.from_dict(first["recipe"]) == SMALL
+    loaded = segmenter.load(last)
+    del loaded.facts["stages"]
+    loaded.save(tmp_path / "weights.h5")
+    with pytest.raises(InputError, match=r"first is not here.*Give it as `start`"):
+        reproducing.reproduce(tmp_path / "weights.h5", data(), tmp_path / "more")
+
+
+def test_a_chain_is_kept_whole_or_not_at_all():
+    link = {"recipe": {"steps": 1}, "dataset": {"name": "a"}}
+    stages = [link, {**link, "versions": {}}]
+    begun = {**link, "start": {"name": "x"}, "validation": {"SEG": 1.0}}
+    found = starting.stages(starting.Start("x", None, {**begun, "stages": stages}))
+    assert found == [*stages, {**link, "validation": {"SEG": 1.0}}]
+    assert starting.stages(starting.Start("x", None, begun)) == []
+    assert starting.stages(starting.Start("x", None, {"recipe": {}})) == []

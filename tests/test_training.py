@@ -70,7 +70,9 @@ def data(held_out: int = 2, kind: str = "instances", **blobs) -> Dataset:
         "test": never,
     }
     sizes = {"train": 6, "validation": held_out, "test": 1}
-    return Dataset("discs", "1.2.3", None, kind, "Discs.", sizes, readers)
+    return Dataset(
+        "discs", "1.2.3", None, kind, "Discs.", sizes, readers, pixel_size=(0.5, 0.25)
+    )
 
 
 def history(folder) -> list[dict[str, float]]:
@@ -160,6 +162,9 @@ def test_facts_tell_where_it_comes_from(trained):
     assert recipe.from_dict(facts["recipe"]) == PLAN
     assert facts["target_arguments"].keys() == targets.get("distance").arguments.keys()
     assert result.facts["versions"]["keras"] == keras.__version__
+    # So an image of twice the pixel size is seen twice as large.
+    assert result.facts["pixel_size"] == [0.5, 0.25]
+    assert result._scales((1.0, 0.5)) == (2.0, 2.0)
 
 
 def test_progress_counts_every_step(trained):

@@ -6,7 +6,8 @@ import keras
 import numpy as np
 import pytest
 
-from unet_zoo import catalog, segmenter, targets, tuning
+from unet_zoo import catalog, registry, segmenter, targets, tuning, weights
+from unet_zoo.errors import InputError
 
 SHAPE = (48, 64)
 
@@ -71,3 +72,88 @@ def test_tunable_arguments_exist_and_do_not_change_what_is_taught():
                 np.testing.assert_array_equal(
                     other.encode(labels), plain.encode(labels)
                 )
+
+
+# === Everything that decodes ===
+
+
+@pytest.fixture(scope="module")
+def dirty() -> list[catalog.Example]:
+    """Return an object with a hole, and specks that are none."""
+    labels = (disc(24, 30, 14) & ~disc(24, 30, 5)).astype("int32")
+    seen = labels.copy()
+    for number, x in enumerate(range(2, 40, 6), start=2):
+        seen[2:4, x : x + 2] = number
+    return [catalog.Example("dirty", shown(seen), labels, labels)]
+
+
+def test_all_that_decodes_is_found(seeing, dirty):
+    found = tuning.search(seeing, dirty, "AP")
+    # A tenth of the object is enough to leave the specks out.
+    assert found.changed["min_size"] == (0, round(0.1 * (dirty[0].labels > 0).sum()))
+    assert found.changed["fill_holes"] == (True, False)
+    assert found.before["AP"].value < found.after["AP"].value == 1
+    assert set(found.tried) == {"dip", "threshold", "min_size", "fill_holes", "closing"}
+    np.testing.assert_array_equal(
+        found.segmenter.segment(dirty[0].image), dirty[0].labels
+    )
+    assert seeing.segment(dirty[0].image).labels.max() > 1, "the given one was changed"
+
+
+def test_what_was_found_is_kept_in_a_copy(seeing, dirty, tmp_path):
+    seeing.facts["metrics"] = {"SEG": {"value": 0.9}}
+    # The same network as a file has it, of a model that can be built.
+    network = registry.build("unet", classes=3, filters=2, depth=1, padding="same")
+    arguments = {"filters": 2, "depth": 1, "padding": "same"}
+    facts = segmenter.describe("unet", arguments, channels=1)
+    segmenter.Segmenter(network, facts).save(tmp_path / "a.h5", dtype="float16")
+    found = tuning.search(seeing, dirty, "AP")
+    found.segmenter.facts |= {"model_arguments": arguments, "channels": 1}
+    path = tuning.write(found, tmp_path / "a.h5", tmp_path / "b.h5")
+    there = weights.read_facts(path)
+    assert there["decode"] == found.segmenter.facts["decode"]
+    assert there["tuned"]["after"] == 1
+    assert there["tuned"]["images"] == 1
+    assert "metrics" not in there
+    again = segmenter.load(path, engine="keras")
+    assert again.name == "b"
+    for ours, theirs in zip(
+        again.network.get_weights(),
+        segmenter.load(tmp_path / "a.h5", engine="keras").network.get_weights(),
+        strict=True,
+    ):
+        np.testing.assert_array_equal(ours, theirs)
+    assert again.decode(seeing.predict(dirty[0].image)).max() == 1
+    before = path.read_bytes()
+    with pytest.raises(InputError, match="is there already"):
+        tuning.write(found, tmp_path / "a.h5", path)
+    assert path.read_bytes() == before
+
+
+def test_an_ensemble_is_tuned_as_one(seeing, dirty, tmp_path):
+    both = segmenter.Ensemble([seeing, seeing], seeing.facts)
+    found = tuning.search(both, dirty, "AP")
+    assert isinstance(found.segmenter, segmenter.Ensemble)
+    assert found.after["AP"].value == 1
+    arguments = {"filters": 2, "depth": 1, "padding": "same"}
+    facts = segmenter.describe("unet", arguments, channels=1)
+    for name in "ab":
+        network = registry.build("unet", classes=3, **arguments)
+        segmenter.Segmenter(network, facts).save(tmp_path / f"{name}.h5")
+    source = weights.write_ensemble(
+        tmp_path / "two", [tmp_path / "a.h5", tmp_path / "b.h5"]
+    )
+    path = tuning.write(found, source, tmp_path / "tuned")
+    there = weights.read_facts(path)
+    assert there["decode"] == found.segmenter.facts["decode"]
+    assert there["target_arguments"] == found.segmenter.target.arguments
+    assert len(weights.members(path)) == 2
+
+
+def test_classes_have_no_threshold(seeing, dirty):
+    other = segmenter.Segmenter(
+        seeing.network,
+        seeing.facts | {"target": "semantic", "target_arguments": {"classes": 3}},
+    )
+    with pytest.raises(InputError, match="3 classes: the likeliest is taken"):
+        tuning.search(other, dirty)

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import re
 import runpy
+import tomllib
 from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 
 import unet_zoo
-from unet_zoo import catalog, evaluation, weights
+from unet_zoo import cards, catalog, evaluation, recipe, weights
 
 ROOT = Path(__file__).resolve().parent.parent
 SHIPPED = ("resunet-hela", "unet-blobs", "unet-hela")
@@ -43,7 +45,7 @@ def test_entries_are_whole_and_small(name: str) -> None:
     facts = entry(name)
     assert weights.locate(name, offline=True) == facts.path
     assert facts.bytes == facts.path.stat().st_size <= LARGEST
-    assert name == f"{facts.model}-{facts.dataset}"
+    assert name.startswith(f"{facts.model}-{facts.dataset}")
 
 
 @every_entry
@@ -57,6 +59,38 @@ def test_the_card_says_what_the_entry_says(name: str) -> None:
         value, objects = on_card(name, re.escape(metric))[0]
         assert value == pytest.approx(score["value"], abs=1e-4)
         assert objects == score["objects"]
+
+
+@every_entry
+def test_the_card_is_generated_and_the_hub_can_read_it(name: str) -> None:
+    facts = entry(name)
+    if not facts.evaluations:
+        pytest.skip(f"{name} was published before cards stated their evaluations")
+    assert card(name) == cards.write(facts, weights.read_facts(facts.path))
+    (model,) = yaml.safe_load(card(name).split("---\n")[1])["model-index"]
+    own = [each for each in facts.evaluations if not each.file]
+    assert [each["dataset"]["name"] for each in model["results"]] == [
+        each.title for each in own
+    ]
+    assert facts.evaluations[0].interval
+    for each in facts.evaluations:
+        if each.file:
+            assert weights.sha256(facts.folder / each.file) == each.sha256
+
+
+@every_entry
+def test_what_was_fine_tuned_says_from_where(name: str) -> None:
+    """So that `unet-zoo reproduce` can begin at the beginning."""
+    facts = weights.read_facts(entry(name).path)
+    stages = [*facts.get("stages", []), facts]
+    if "start" in facts:
+        assert len(stages) > 1
+    for number, stage in enumerate(stages, start=1):
+        text = (entry(name).folder / cards.recipe_file(number, stages)).read_text()
+        assert recipe.from_dict(tomllib.loads(text)) == recipe.from_dict(
+            stage["recipe"]
+        )
+        assert stage["dataset"]["name"] in catalog.names()
 
 
 @every_entry

@@ -11,6 +11,8 @@ import json
 import sys
 from pathlib import Path
 
+from unet_zoo import engines
+
 
 def convert(name: str, weights: Path, output: Path) -> None:
     """Write the network of `weights` to `output`, and beside it `facts.json`.
@@ -23,6 +25,8 @@ def convert(name: str, weights: Path, output: Path) -> None:
     Raises:
         InputError: when the weights cannot be loaded.
     """
+    if name == "openvino":
+        engines.import_openvino()
     import keras
 
     from unet_zoo import devices, graphs, segmenter

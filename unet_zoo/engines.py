@@ -8,13 +8,15 @@ TensorFlow is imported: a command starts within a second, and runs faster.
 from __future__ import annotations
 
 import functools
+import hashlib
+import importlib
 import importlib.util
 import json
 import os
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -25,7 +27,7 @@ if TYPE_CHECKING:
     import numpy as np
 
 ENGINES = ("auto", "keras", "openvino", "onnx")
-PRECISIONS = ("float32", "bfloat16")
+PRECISIONS = ("float32", "bfloat16", "int8")
 _PACKAGES = {"openvino": ("openvino",), "onnx": ("onnxruntime", "tf2onnx")}
 _FILES = {"openvino": "model.xml", "onnx": "model.onnx"}
 _FORMAT = 2  # of what lies in the cache
@@ -81,6 +83,15 @@ def check_precision(engine: str, precision: str) -> None:
     """
     if precision not in PRECISIONS:
         raise unknown(kind="precision", word=precision, options=PRECISIONS)
+    if precision == "int8" and engine != "openvino":
+        message = f"int8 is for the engine 'openvino'. Received: {engine!r}."
+        raise InputError(message)
+    if precision == "int8" and not _is_there("nncf"):
+        message = (
+            "int8 needs the package 'nncf'. Install it with: pip install "
+            "'unet-zoo[int8]'"
+        )
+        raise InputError(message)
     if engine == "onnx" and precision != "float32":
         message = (
             "The engine 'onnx' computes in float32. Received: "
@@ -95,6 +106,7 @@ def open_engine(
     cache: str | os.PathLike[str],
     *,
     precision: str = "float32",
+    calibration: Callable[[int], Sequence[np.ndarray]] | None = None,
     said: Callable[[str], None] | None = None,
 ) -> Engine:
     """Return the engine `name` with the network of a weights file.
@@ -104,7 +116,10 @@ def open_engine(
         weights: the file. What is converted from it is kept by its SHA-256.
         cache: folder for converted networks, within `engines/`.
         precision: "float32", or "bfloat16" where the processor has it: faster, with
-            logits that differ in their third digit.
+            logits that differ in their third digit. "int8" where `calibration` is.
+        calibration: gives the batches (1, Y, X, C) that ranges of int8 are taken from,
+            when it is told the network's `step`. Each set of batches makes a network
+            of its own, so that what was segmented before changes nothing.
         said: called with a line where something takes long.
 
     Raises:
@@ -113,6 +128,11 @@ def open_engine(
     check_precision(name, precision)
     folder = _converted(name, Path(weights), Path(cache), said)
     facts = json.loads((folder / "facts.json").read_text())
+    if precision == "int8":
+        if calibration is None:
+            message = "int8 is calibrated on images: `calibration` must give some."
+            raise InputError(message)
+        folder = _quantized(folder, calibration(facts["step"]), said)
     kind: Any = {"openvino": OpenVINO, "onnx": ONNX}[name]
     path = folder / _FILES[name]
     engine: Engine = kind(path, facts["step"], facts["halo"], precision)
@@ -125,14 +145,13 @@ class OpenVINO:
     def __init__(
         self, path: Path, step: int, halo: int | None, precision: str = "float32"
     ) -> None:
-        import openvino
+        openvino = import_openvino()
 
         self.path, self.step, self.halo = path, step, halo
         self.options = {
             "PERFORMANCE_HINT": "LATENCY",
-            "INFERENCE_PRECISION_HINT": {"float32": "f32", "bfloat16": "bf16"}[
-                precision
-            ],
+            # Of an int8 network, what is not int8 stays exact.
+            "INFERENCE_PRECISION_HINT": "bf16" if precision == "bfloat16" else "f32",
         }
         options = dict(self.options)
         if os.access(path.parent, os.W_OK):
@@ -173,19 +192,73 @@ class ONNX:
         return found
 
 
+def import_openvino() -> Any:
+    """Import OpenVINO without the telemetry that reports each import to its maker.
+
+    With a network that never answers, a program would also wait for it when it ends.
+    """
+    hidden = "openvino_telemetry"
+    if "openvino" in sys.modules or hidden in sys.modules:
+        return importlib.import_module("openvino")
+    sys.modules[hidden] = None  # type: ignore[assignment]
+    try:
+        return importlib.import_module("openvino")
+    finally:
+        del sys.modules[hidden]
+
+
 def _converted(
     name: str, weights: Path, cache: Path, said: Callable[[str], None] | None
 ) -> Path:
     """Return the folder of a network as an engine reads it; convert it if need be."""
     folder = cache / "engines" / f"{files.sha256(weights)[:32]}-{name}-{_FORMAT}"
+    why = f"{weights} cannot be converted for the engine {name!r}"
+
+    def convert(part: Path) -> None:
+        words = ["unet_zoo.converting", name, str(weights), str(part / _FILES[name])]
+        _run(words, why, "Take the engine 'keras'.")
+
+    return _kept(folder, convert, said, f"Converting {weights.name} for {name}, once")
+
+
+def _quantized(
+    exact: Path, batches: Sequence[np.ndarray], said: Callable[[str], None] | None
+) -> Path:
+    """Return the folder of a network in int8, made of an exact one if need be."""
+    import numpy as np
+
+    digest = hashlib.sha256()
+    for batch in batches:
+        digest.update(f"{batch.shape}".encode() + np.ascontiguousarray(batch).data)
+    folder = exact.with_name(f"{exact.name}-int8-{digest.hexdigest()[:32]}")
+
+    def quantize(part: Path) -> None:
+        held = part / "batches.npz"
+        np.savez(held, *batches)
+        words = ["unet_zoo.quantizing", str(exact / _FILES["openvino"]), str(held)]
+        words.append(str(part / _FILES["openvino"]))
+        why = f"int8 cannot be made of {exact / _FILES['openvino']}"
+        _run(words, why, "Take the precision 'bfloat16' or 'float32'.")
+        held.unlink()
+
+    return _kept(folder, quantize, said, f"Calibrating int8 on {len(batches)} images")
+
+
+def _kept(
+    folder: Path,
+    make: Callable[[Path], None],
+    said: Callable[[str], None] | None,
+    words: str,
+) -> Path:
+    """Return the folder, whose files `make` writes if they are not there whole."""
     if _is_whole(folder):
         return folder
     if said is not None:
-        said(f"Converting {weights.name} for {name}, once ...")
+        said(f"{words} ...")
     _discard(folder)
     try:
         with files.whole_folder(folder) as part:
-            _convert(name, weights, part)
+            make(part)
             sums = {path.name: files.sha256(path) for path in sorted(part.iterdir())}
             (part / "sums.json").write_text(json.dumps(sums))
     except (InputError, OSError):
@@ -195,12 +268,11 @@ def _converted(
     return folder
 
 
-def _convert(name: str, weights: Path, folder: Path) -> None:
-    """Convert by a process with TensorFlow, whatever this one has imported."""
-    words = [sys.executable, "-m", "unet_zoo.converting", name, str(weights)]
+def _run(words: Sequence[str], why: str, way_out: str) -> None:
+    """Run a module by a process of its own, whatever this one has imported."""
     quiet = {"KERAS_BACKEND": "tensorflow", "TF_CPP_MIN_LOG_LEVEL": "3"}
     ended = subprocess.run(
-        [*words, str(folder / _FILES[name])],
+        [sys.executable, "-m", *words],
         env={**os.environ, **quiet},
         stdin=subprocess.DEVNULL,
         capture_output=True,
@@ -209,10 +281,7 @@ def _convert(name: str, weights: Path, folder: Path) -> None:
     if ended.returncode:
         last = (ended.stderr.strip().splitlines() or ["no reason given"])[-1]
         last = last.removeprefix("unet_zoo.errors.InputError: ")
-        message = (
-            f"{weights} cannot be converted for the engine {name!r}: "
-            f"{last.rstrip('.')}. Take the engine 'keras'."
-        )
+        message = f"{why}: {last.rstrip('.')}. {way_out}"
         raise InputError(message)
 
 

@@ -109,14 +109,14 @@ def score(
             scores[name] = metrics.seg([np.maximum(r, 0) for r in references], found)
         elif name == "V-Rand" and kind == "semantic":
             scores[name] = metrics.v_rand(
-                [_parts(each) for each in references], [_parts(each) for each in found]
+                [parts(each) for each in references], [parts(each) for each in found]
             )
         else:
             scores[name] = _MEASURES[name](references, found)
     return scores
 
 
-def _parts(labels: np.ndarray) -> np.ndarray:
+def parts(labels: np.ndarray) -> np.ndarray:
     """Return the connected parts of every class, each with a number of its own."""
     import skimage.measure
 

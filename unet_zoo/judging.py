@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import dataclasses
 import itertools
 import math
 import time
@@ -28,10 +27,6 @@ from unet_zoo import (
 from unet_zoo.catalog.dataset import Lazy
 
 
-def _measured(example: catalog.Example) -> catalog.Example:
-    return dataclasses.replace(example, reference=example.labels, markers=None)
-
-
 class Judge:
     """Validates the weights of the moment, keeps the best, writes the history."""
 
@@ -46,7 +41,7 @@ class Judge:
         self.network, self.facts, self.folder = network, facts, folder
         # A validation image is measured against what it would have taught: the
         # dataset's references may be too few for that.
-        self.examples = Lazy(len(examples), lambda: map(_measured, examples))
+        self.examples = Lazy(len(examples), lambda: map(tuning.as_taught, examples))
         self.metric = "SEG" if kind == "instances" else "IoU"
         self.best: float | None = None
         self.history: list[dict[str, float]] = []

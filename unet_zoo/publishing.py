@@ -2,29 +2,19 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from unet_zoo import files, registry, segmenter, weights
+from unet_zoo import cards, files, segmenter, starting, weights
 from unet_zoo.errors import InputError
-from unet_zoo.metrics import Score
 from unet_zoo.recipe import to_toml
 
 
-@dataclass(frozen=True)
-class Measured:
-    """What a command measured: the heading it stands under, and its scores."""
-
-    title: str
-    command: str
-    scores: Mapping[str, Score]
-
-
-@dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True)
 class Words:
     """What only a person can say of an entry."""
 
@@ -34,136 +24,152 @@ class Words:
     conditions: str
     licence: str
     citation: str
-    reproduce: str
+
+
+def words_of(content: Mapping[str, Any], where: str) -> Words:
+    """Return the words in a table that was read from `where`, checked.
+
+    Raises `InputError` for a word that is missing, unknown or no text.
+    """
+    known = [field.name for field in dataclasses.fields(Words)]
+    missing = [name for name in known if not isinstance(content.get(name), str)]
+    if missing or set(content) - set(known):
+        message = (
+            f"{where} must hold {', '.join(known)}, each a text, and nothing else. It "
+            f"holds {', '.join(content) or 'nothing'}."
+        )
+        raise InputError(message)
+    return Words(**content)
+
+
+def stored(
+    run: str | os.PathLike[str], path: str | os.PathLike[str], dtype: str
+) -> Path:
+    """Write a training's weights as they will be stored: what is measured ships.
+
+    Args:
+        run: folder of a finished training, or a weights file.
+        path: of the new file, which must not be there.
+        dtype: "float32" or "float16", of the weights on disk.
+    """
+    segmenter.load(run, engine="keras").save(path, dtype=dtype)
+    return Path(path)
 
 
 def publish(
     run: str | os.PathLike[str],
     folder: str | os.PathLike[str],
     *,
-    measured: Sequence[Measured],
+    evaluations: Sequence[weights.Evaluation],
     words: Words,
     dtype: str = "float32",
     pictures: Sequence[tuple[Path, str]] = (),
+    others: Mapping[str, str | os.PathLike[str]] | None = None,
+    earlier: Sequence[str | os.PathLike[str]] = (),
+    urls: Sequence[str] = (),
+    overwrite: bool = False,
 ) -> Path:
-    """Write a zoo entry from a training's weights; its figures are the `measured`.
+    """Write a zoo entry from a training's weights; its figures are the `evaluations`.
+
+    The folder is written beside its place and moved there whole.
 
     Args:
         run: folder of a finished training, or its weights file.
         folder: of the entry; its name is the entry's name.
-        measured: scores by the commands that gave them; the first is the entry's own
-            and stands in `entry.toml` and in the weights file too.
+        evaluations: what was measured, from `measuring.measure`; the first is the
+            entry's own, whose metrics stand in the weights file too.
         words: use, limits, conditions, licence, citation.
         dtype: "float32" or "float16", of the weights on disk.
         pictures: PNG files, copied into the entry, with their captions.
+        others: {file name: weights file} that evaluations with a `file` are of.
+        earlier: trainings that `run` went on from, first to last, where its weights
+            do not say so themselves.
+        urls: where else the weights will lie (see `weights.write_entry`).
+        overwrite: an entry that is there is replaced.
 
     Returns:
         The path of `entry.toml`.
 
     Raises:
-        InputError: without measured scores, or for a damaged weights file.
+        InputError: without evaluations, for a folder that holds anything, or for a
+            damaged weights file.
     """
     folder = Path(folder)
-    if not measured:
-        message = "`measured` is empty: an entry without figures is not published."
+    if not evaluations:
+        message = "`evaluations` is empty: an entry without figures is not published."
         raise InputError(message)
-    source = Path(run) / "weights.h5" if Path(run).is_dir() else Path(run)
-    model = segmenter.load(source, engine="keras")
-    own = {name: asdict(score) for name, score in measured[0].scores.items()}
+    if not overwrite:
+        files.check_unused(folder, "Say `overwrite` to replace it; {free} is free.")
+    model = segmenter.load(run, engine="keras")
+    own = evaluations[0].metrics
     model.facts |= {
         "name": folder.name,
         "summary": words.summary,
         "licence": words.licence,
         "citation": words.citation,
-        "metrics": own,
+        "metrics": {name: dict(score) for name, score in own.items()},
     }
-    folder.mkdir(parents=True, exist_ok=True)
-    model.save(folder / "weights.h5", dtype=dtype)
-    for picture, _ in pictures:
-        shutil.copyfile(picture, folder / picture.name)
-    with files.replacing(folder / "recipe.toml") as part:
-        part.write_text(to_toml(model.facts["recipe"]) + "\n", encoding="utf-8")
-    with files.replacing(folder / "README.md") as part:
-        card = write_card(model.facts, model.network, measured, words, pictures, dtype)
-        part.write_text(card, encoding="utf-8")
-    return weights.write_entry(folder)
+    if earlier:
+        starts = [starting.find(each) for each in earlier]
+        model.facts["stages"] = [starting.stages(each)[-1] for each in starts]
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with files.replacing_folder(folder) as part:
+        model.save(part / "weights.h5", dtype=dtype)
+        for picture, _ in pictures:
+            shutil.copyfile(picture, part / picture.name)
+        for name, path in (others or {}).items():
+            shutil.copyfile(weights.find(path), part / name)
+        stages = [*model.facts.get("stages", []), model.facts]
+        for number, stage in enumerate(stages, start=1):
+            recipe = part / cards.recipe_file(number, stages)
+            recipe.write_text(to_toml(stage["recipe"]) + "\n", encoding="utf-8")
+        weights.write_entry(
+            part,
+            name=folder.name,
+            metrics=own,
+            evaluations=[_with_digest(each, part) for each in evaluations],
+            urls=urls,
+            parameters=int(model.network.count_params()),
+            dtype=dtype,
+            use=words.use,
+            limits=words.limits,
+            conditions=words.conditions,
+            pictures={path.name: caption for path, caption in pictures},
+        )
+        write_card(part)
+    return folder / "entry.toml"
 
 
-def write_card(
-    facts: Mapping[str, Any],
-    network: Any,
-    measured: Sequence[Measured],
-    words: Words,
-    pictures: Sequence[tuple[Path, str]],
-    dtype: str,
-) -> str:
-    """Return the model card in Markdown, every figure from facts and scores."""
-    name = facts["name"]
-    about = registry.info(facts["model"])
-    data = facts["dataset"]
-    versions = ", ".join(f"{k} {v}" for k, v in facts["versions"].items())
-    lines = [
-        "---",
-        "library_name: keras",
-        "pipeline_tag: image-segmentation",
-        "tags: [unet-zoo, microscopy, segmentation]",
-        f"license: {'apache-2.0' if words.licence == 'Apache-2.0' else 'other'}",
-        "---",
-        f"# {name}",
-        "",
-        words.summary,
-        "",
-        "```python",
-        "import unet_zoo",
-        "",
-        "# 0 is background, 1..N the objects",
-        f'labels = unet_zoo.load("{name}").segment(image)',
-        "```",
-        "",
-        *(f"![{caption}]({path.name})\n" for path, caption in pictures),
-        "## Use and limits",
-        words.use,
-        "",
-        words.limits,
-        "",
-        "## How good it is",
-    ]
-    for part in measured:
-        lines += ["", f"**{part.title}**", "", f"    {part.command}", ""]
-        lines += ["| metric | value | objects | frames |", "|---|---|---|---|"]
-        lines += [
-            f"| {metric} | {score.value:.4f} | {score.objects} | {score.frames} |"
-            for metric, score in part.scores.items()
-        ]
-    split = f"{data['train']} images taught, {data['validation']} validated"
-    lines += [
-        "",
-        "## How it was made",
-        f"Model: [{about.title}]({about.paper}) ({about.year}), "
-        f"{network.count_params():,} parameters, stored as {dtype}.",
-        "",
-        f"Data: `{data['name']}` {data['version']}"
-        + (f", configuration `{data['config']}`" if data["config"] else "")
-        + f"; {split}.",
-        "",
-        words.conditions,
-        "",
-        "Versions: " + versions + ".",
-        "",
-        "The same training again, with the recipe of this folder:",
-        "",
-        f"    {words.reproduce}",
-        "",
-        "Recipe:",
-        "",
-        "```toml",
-        to_toml(facts["recipe"]),
-        "```",
-        "",
-        "## Licence and citation",
-        words.licence,
-        "",
-        words.citation,
-        "",
-    ]
-    return "\n".join(lines)
+def write_card(folder: str | os.PathLike[str]) -> Path:
+    """Write the README.md of an entry anew, from its entry.toml and its weights."""
+    entry = weights.read_entry(folder, moved=True)
+    path = Path(folder) / "README.md"
+    text = cards.write(entry, weights.read_facts(entry.path))
+    with files.replacing(path) as part:
+        part.write_text(text, encoding="utf-8")
+    return path
+
+
+def copy_entry(
+    entry: weights.Entry, parent: str | os.PathLike[str], *, overwrite: bool = False
+) -> Path:
+    """Copy a whole entry into a folder of entries and return its entry.toml.
+
+    Raises `InputError` when one is there, unless `overwrite`, or when the weights are
+    not what the entry says.
+    """
+    folder = Path(parent) / entry.name
+    weights.check_entry(entry)
+    if not overwrite:
+        files.check_unused(folder, "Say `overwrite` to replace it; {free} is free.")
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with files.replacing_folder(folder) as part:
+        shutil.copytree(entry.folder, part, dirs_exist_ok=True)
+    return folder / "entry.toml"
+
+
+def _with_digest(evaluation: weights.Evaluation, part: Path) -> weights.Evaluation:
+    if not evaluation.file:
+        return evaluation
+    digest = weights.sha256(part / evaluation.file)
+    return dataclasses.replace(evaluation, sha256=digest)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 import types
 import typing
 from collections.abc import Mapping
@@ -68,6 +69,8 @@ class Recipe:
         scale: size of the image that the network sees, relative to the
             original; results always come back at the original size. None:
             chosen from the size of the objects when training begins.
+        pixel_size: of the training's images, in micrometres: other images can then be
+            brought to it. None: what the dataset says, if it does.
         normalization: how grey values are made comparable
             (see `unet_zoo.images.normalize`).
         patch: height and width of a training patch in pixels of the scaled
@@ -106,6 +109,7 @@ class Recipe:
     loss: str = "cross_entropy"
     loss_arguments: Mapping[str, Any] = field(default_factory=dict)
     scale: float | None = None
+    pixel_size: float | None = None
     normalization: str = "zscore"
     patch: int = 256
     batch: int = 4
@@ -147,6 +151,12 @@ class Recipe:
         choices.loss_arguments(self.loss, self.loss_arguments)
         if self.scale is not None and not 0 < self.scale <= 8:
             message = f"`scale` must lie in (0, 8]. Received: {self.scale}"
+            raise InputError(message)
+        if self.pixel_size is not None and not 0 < self.pixel_size < math.inf:
+            message = (
+                "`pixel_size` must be micrometres, above 0. "
+                f"Received: {self.pixel_size}"
+            )
             raise InputError(message)
         words = {
             "target": ("semantic", "border", "distance"),

@@ -5,13 +5,13 @@ from __future__ import annotations
 import dataclasses
 import math
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from unet_zoo import catalog, recipe, segmenter, training, weights
+from unet_zoo import catalog, files, recipe, segmenter, training, weights
 from unet_zoo.errors import InputError
 from unet_zoo.progress import Progress
 
@@ -89,17 +89,23 @@ def reproduce(
     output: str | os.PathLike[str],
     *,
     start: str | os.PathLike[str] | None = None,
+    opened: Callable[[Mapping[str, Any]], catalog.Dataset] | None = None,
     spread: float | None = None,
     progress: Callable[[Progress], None] | None = None,
 ) -> Comparison:
     """Train again by the recipe in a weights file, and compare.
+
+    Of weights that began from others which are not here any more, the trainings that
+    led there are done first, one after the other, in folders beside `output`.
 
     Args:
         name_or_path: a zoo entry, a weights file or the folder of a training.
         dataset: the images it was trained on, opened with `validation_of` its facts.
         output: folder of the new training.
         start: of weights that were fine-tuned: what they started from. None: what their
-            facts name.
+            facts name, else that is trained too.
+        opened: opens the images of an earlier training by the facts of its dataset.
+            None: `open_named`.
         spread: largest difference of a metric that counts as none. None: what the facts
             state as "spread", else 0.02.
         progress: called after every step.
@@ -115,13 +121,18 @@ def reproduce(
     path = weights.find(name_or_path)
     before = weights.read_facts(path)
     if start is None and "start" in before:
-        start = before["start"]["name"]
-        if weights.sha256(weights.find(start)) != before["start"]["sha256"]:
+        start = begun_from(before["start"])
+        stages = before.get("stages", [])
+        if start is None and not stages:
             message = (
-                f"{start} is not the file that {name_or_path} started from "
-                f"(sha256 {before['start']['sha256'][:12]}). Give it as `start`."
+                f"{before['start']['name']} is not here, or not the file that "
+                f"{name_or_path} started from (sha256 {before['start']['sha256'][:12]})"
+                ". Give it as `start`."
             )
             raise InputError(message)
+        if start is None:
+            opened = opened or open_named
+            start = _again(stages, Path(output), opened, progress)
     made = training.train(plan, dataset, output, progress=progress, start=start)
     old = {
         key: np.array(each.numpy())
@@ -151,6 +162,63 @@ def reproduce(
         distance=float(max(away, default=math.nan)),
         metrics={name: (scores[0][name], scores[1][name]) for name in names},
         spread=float(stated),
+    )
+
+
+def begun_from(start: Mapping[str, Any]) -> str | None:
+    """Return the name of what a training started from, if that is still here."""
+    try:
+        found = weights.find(start["name"], offline=True)
+        return start["name"] if weights.sha256(found) == start["sha256"] else None
+    except (InputError, OSError):
+        return None
+
+
+def _again(
+    stages: Sequence[Mapping[str, Any]],
+    output: Path,
+    opened: Callable[[Mapping[str, Any]], catalog.Dataset],
+    progress: Callable[[Progress], None] | None,
+) -> Path:
+    """Do trainings one after the other, each from the one before; return the last."""
+    data = [opened(stage["dataset"]) for stage in stages]
+    folders = [
+        output.with_name(f"{output.name}-part-{number}")
+        for number in range(1, len(stages) + 1)
+    ]
+    for folder in folders:
+        files.check_unused(folder)
+    start = None
+    for stage, images, folder in zip(stages, data, folders, strict=True):
+        plan = recipe.from_dict(stage["recipe"])
+        training.train(plan, images, folder, start=start, progress=progress)
+        start = folder
+    return folders[-1]
+
+
+def open_named(
+    dataset: Mapping[str, Any],
+    *,
+    manual_dir: str | os.PathLike[str] | None = None,
+    data_dir: str | os.PathLike[str] | None = None,
+) -> catalog.Dataset:
+    """Open a named dataset by the facts that a weights file keeps of it.
+
+    Raises `InputError` for a dataset that is nobody else's: images of one's own.
+    """
+    name = str(dataset.get("name"))
+    if name not in catalog.names():
+        message = (
+            f"It was trained on {name!r} first, which is no named dataset. Give the "
+            "weights that came of it as `start`, --from on the command line."
+        )
+        raise InputError(message)
+    return catalog.open_dataset(
+        name,
+        config=dataset.get("config"),
+        manual_dir=manual_dir,
+        data_dir=data_dir,
+        validation=validation_of(dataset),
     )
 
 

@@ -13,13 +13,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from unet_zoo import (
-    catalog,
+    calibrating,
     devices,
     engines,
-    evaluation,
     graphs,
     images,
-    metrics,
     outputs,
     registry,
     targets,
@@ -32,6 +30,8 @@ from unet_zoo.graphs import strips
 
 if TYPE_CHECKING:
     import keras
+
+    from unet_zoo import catalog, metrics
 
 TTA = turning.TTA
 # What else `segment` may be told, for the target to decode by.
@@ -202,7 +202,7 @@ class Segmenter:
             prediction=prediction if prediction.nbytes <= _KEPT else again,
             foreground=self.target.foreground,
             pixel_size=pixel_size,
-            classes=self.target.name == "semantic" and self.target.channels > 2,
+            classes=of_classes(self.target),
         )
 
     def decode(
@@ -375,6 +375,9 @@ class Segmenter:
         self, dataset: catalog.Dataset, split: str = "test", **options: Any
     ) -> dict[str, metrics.Score]:
         """Return the scores on a split of a dataset; see `evaluation.evaluate`."""
+        # Whoever segments does not wait for the import of what measures.
+        from unet_zoo import evaluation
+
         examples = dataset.examples(split)
         return evaluation.evaluate(self, examples, kind=dataset.kind, **options)
 
@@ -386,8 +389,9 @@ class Segmenter:
 class Ensemble(Segmenter):
     """Several segmenters as one: what they predict is averaged, then decoded.
 
-    Made by `load` from a folder with `ensemble.toml`, as a cross-validation or
-    `weights.write_ensemble` leaves it. It has no one `network`; `members` have.
+    Made by `load` of several names, or of a folder with `ensemble.toml`, as a
+    cross-validation or `weights.write_ensemble` leaves it. It has no one `network`;
+    `members` have.
 
     Args:
         members: segmenters that agree on channels, target and scale.
@@ -431,6 +435,11 @@ class Ensemble(Segmenter):
         raise InputError(message)
 
 
+def of_classes(target: targets.Target) -> bool:
+    """Return whether labels are numbers of classes, not of objects."""
+    return target.name == "semantic" and target.channels > 2
+
+
 def describe(
     model: str,
     model_arguments: Mapping[str, Any],
@@ -470,27 +479,37 @@ def versions() -> dict[str, str]:
 
 
 def load(
-    name_or_path: str | os.PathLike[str],
+    name_or_path: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
     *,
-    base_url: str | None = None,
+    sha256: str | None = None,
+    base_url: str | Sequence[str] | None = None,
     offline: bool = False,
     engine: str | None = None,
     precision: str = "float32",
+    calibration: Sequence[calibrating.Shown] = (),
     said: Callable[[str], None] | None = None,
 ) -> Segmenter:
     """Return the segmenter of a zoo entry, of a weights file or of an ensemble.
 
     Args:
-        name_or_path: a name that `unet-zoo weights` lists, the path of a weights
-            file, or of the folder that a training or a cross-validation wrote.
-        base_url: where to fetch an entry that is not shipped with the package; by
-            default the environment variable UNET_ZOO_URL.
+        name_or_path: a name that `unet-zoo weights` lists; the path of a weights
+            file, or of the folder that a training or a cross-validation wrote;
+            "hf://owner/name" on the Hugging Face hub; or the address of a weights file.
+            Of several, a list: an ensemble, whose members agree on channels, target
+            and scale.
+        sha256: what the file must be; the address of a file needs it (see
+            `weights.locate`).
+        base_url: where to fetch an entry that is not shipped with the package, one
+            address or several; by default the environment variable UNET_ZOO_URL.
         offline: never touch the network.
         engine: what runs the network: "keras", "openvino", "onnx", or "auto", which
             is OpenVINO where it is installed and there is no GPU, else Keras. None:
             the environment variable UNET_ZOO_ENGINE, else "auto".
         precision: what it computes in: "float32", or "bfloat16", which is faster on
-            processors that have it.
+            processors that have it, or "int8" of "openvino".
+        calibration: for "int8", up to 8 images of the kind that will be segmented,
+            arrays or paths. The values that occur in them decide what 8 bits stand
+            for; what is made of them is kept, others make another network.
         said: called with a line where something takes long.
 
     Raises:
@@ -504,15 +523,22 @@ def load(
     """
     engine = engines.choose(engine)
     engines.check_precision(engine, precision)
-    path = weights.find(name_or_path, base_url=base_url, offline=offline)
-    loaded = [_load(each, engine, precision, said) for each in weights.members(path)]
+    path = weights.find(name_or_path, sha256=sha256, base_url=base_url, offline=offline)
+    loaded = [
+        _load(each, engine, precision, calibration, said)
+        for each in weights.members(path)
+    ]
     if path.suffix == ".toml":
         return Ensemble(loaded, weights.read_facts(path))
     return loaded[0]
 
 
 def _load(
-    path: Path, engine: str, precision: str, said: Callable[[str], None] | None
+    path: Path,
+    engine: str,
+    precision: str,
+    calibration: Sequence[calibrating.Shown],
+    said: Callable[[str], None] | None,
 ) -> Segmenter:
     facts = weights.read_facts(path)
 
@@ -532,5 +558,12 @@ def _load(
     if engine == "keras":
         return Segmenter(build(), facts)
     cache = weights.cache_folder()
-    opened = engines.open_engine(engine, path, cache, precision=precision, said=said)
+    opened = engines.open_engine(
+        engine,
+        path,
+        cache,
+        precision=precision,
+        calibration=functools.partial(calibrating.batches, calibration, facts),
+        said=said,
+    )
     return Segmenter(build, facts, engine=opened)

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 _FREE = ("dropout", "dropout_at", "spatial_dropout", "trainable")
 # What of a start a recipe takes over where nothing else is said.
 _TAKEN = ("model_arguments", "target", "target_arguments", "scale", "normalization")
+# Of the facts of a training, what it takes to repeat it and to compare.
+_STAGE = ("recipe", "dataset", "versions", "deterministic", "validation")
 _LOG = logging.getLogger(__name__)
 
 
@@ -46,6 +48,21 @@ def find(name_or_path: str | os.PathLike[str]) -> Start:
     """
     path = weights.find(name_or_path)
     return Start(str(name_or_path), path, weights.read_facts(path))
+
+
+def stages(start: Start) -> list[dict[str, Any]]:
+    """Return the trainings that made weights, first to last, as facts keep them.
+
+    Each has its "recipe", "dataset" and, where they are known, "versions",
+    "deterministic" and the scores of its "validation". Weights that do not say how they
+    were made, from the first training on, give an empty list.
+    """
+    facts = start.facts
+    whole = "start" not in facts or facts.get("stages")
+    if "recipe" not in facts or "dataset" not in facts or not whole:
+        return []
+    own = {name: facts[name] for name in _STAGE if name in facts}
+    return [*facts.get("stages", []), own]
 
 
 def taken_over(recipe: recipes.Recipe, start: Start) -> recipes.Recipe:

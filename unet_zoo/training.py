@@ -183,8 +183,11 @@ def train(
     provenance: dict[str, Any] = {}
     if begun is not None:
         provenance["start"] = starting.begin(network, begun, recipe, target)
+        provenance["stages"] = starting.stages(begun)
     if recipe.freeze:
         starting.freeze(network, recipe.freeze)
+    if pixel_size := recipe.pixel_size or dataset.pixel_size:
+        provenance["pixel_size"] = pixel_size
     digest = hashlib.sha256()
     stacks = pipeline.prepare(
         catalog.hashed(taught, digest),

@@ -43,6 +43,7 @@ class Builder(tfds.core.GeneratorBasedBuilder):
             name="swapped", description="Train on sequence 02, test on sequence 01."
         ),
     ]
+    PIXEL_SIZE = (0.19, 0.19)  # micrometres, as the challenge states it
     MANUAL_DOWNLOAD_INSTRUCTIONS = (
         f"Get {_URL} and put it, as {_NAME}.zip or unpacked as the folder {_NAME}, into"
         " the manual directory."

@@ -26,6 +26,7 @@ class Builder(tfds.core.GeneratorBasedBuilder):
     VERSION = tfds.core.Version("1.0.0")
     RELEASE_NOTES: ClassVar[dict[str, str]] = {"1.0.0": "First release."}
     # No checksum of the archive is published, so nothing is downloaded unverified.
+    PIXEL_SIZE = (0.004, 0.004)  # micrometres
     MANUAL_DOWNLOAD_INSTRUCTIONS = (
         f"Get {_URL} and put it, or {_VOLUME} and {_LABELS} out of it, into the manual"
         " directory."

@@ -33,12 +33,22 @@ class Network:
         engine: "keras", "openvino" or "onnx".
         precision: what it computes in.
         backend: of Keras, where that is the engine; None: its own choice.
+        shown: each opens an image that int8 is calibrated on.
     """
 
     weights: Path
     engine: str
     precision: str = "float32"
     backend: str | None = None
+    shown: tuple[Callable[[], images.Image], ...] = ()
+
+    def calibration(self) -> list[np.ndarray]:
+        """Return the frame in the middle of each image that is shown, (Y, X, C)."""
+        frames = []
+        for each in self.shown:
+            with each() as image:
+                frames.append(image.read(image.shape[0] // 2))
+        return frames
 
     def load(self, said: Callable[[str], None] | None = None) -> Segmenter:
         """Return the segmenter."""
@@ -47,7 +57,11 @@ class Network:
         if self.backend is not None:
             devices.choose_backend(self.backend)
         return segmenter.load(
-            self.weights, engine=self.engine, precision=self.precision, said=said
+            self.weights,
+            engine=self.engine,
+            precision=self.precision,
+            calibration=self.calibration(),
+            said=said,
         )
 
 

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import os
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from unet_zoo import engines, files, memory, records, weights
+from unet_zoo import calibrating, engines, files, memory, records, weights
 from unet_zoo.batch import clusters, jobs, pipeline, processes
 from unet_zoo.batch.jobs import Broken, Job, Network, Settings
 from unet_zoo.errors import InputError, unknown
-from unet_zoo.images import finding
+from unet_zoo.images import Image, finding, open_image
 from unet_zoo.outputs import writers
 
 if TYPE_CHECKING:
@@ -142,7 +143,7 @@ class Batch:
 
 def segment_files(
     images: str | os.PathLike[str] | Iterable[str | os.PathLike[str]],
-    model: str | os.PathLike[str],
+    model: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
     output: str | os.PathLike[str],
     *,
     write: str | Sequence[str] = WRITE,
@@ -152,6 +153,7 @@ def segment_files(
     engine: str | None = None,
     precision: str = "float32",
     backend: str | None = None,
+    calibrate: str | os.PathLike[str] | None = None,
     overwrite: bool = False,
     resume: bool = False,
     workers: int = 1,
@@ -169,12 +171,15 @@ def segment_files(
 
     Args:
         images: files, folders of them, or several of these.
-        model: a name that `unet-zoo weights` lists, or a weights file.
+        model: a name that `unet-zoo weights` lists, or a weights file; of several, an
+            ensemble.
         output: folder of the results; made if it is not there.
         write: names of `outputs.WRITERS`.
         axes: see `images.open_image`, as `channel` and `pixel_size` (in micrometres).
         engine: see `segmenter.load`, as `precision`.
         backend: what Keras computes with, where that is the engine.
+        calibrate: folder of images that the precision "int8" is calibrated on; None:
+            up to 8 of `images`.
         overwrite: replace results that are there.
         resume: go on with a batch that was ended: what is finished stays, and nothing
             is read of it but its size.
@@ -212,6 +217,7 @@ def segment_files(
         engine=engine,
         precision=precision,
         backend=backend,
+        calibrate=calibrate,
         overwrite=overwrite,
         resume=resume,
         max_memory=max_memory,
@@ -223,7 +229,7 @@ def segment_files(
 
 def plan(
     images: str | os.PathLike[str] | Iterable[str | os.PathLike[str]],
-    model: str | os.PathLike[str],
+    model: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
     output: str | os.PathLike[str],
     *,
     write: str | Sequence[str] = WRITE,
@@ -233,6 +239,7 @@ def plan(
     engine: str | None = None,
     precision: str = "float32",
     backend: str | None = None,
+    calibrate: str | os.PathLike[str] | None = None,
     overwrite: bool = False,
     resume: bool = False,
     max_memory: int | str | None = None,
@@ -249,20 +256,34 @@ def plan(
     folders = {path.parent for each in kinds for path in each.paths(output, "a", None)}
     for folder in (output, *sorted(folders - {output})):
         files.check_folder(folder)
+    parts = [model] if isinstance(model, str | os.PathLike) else model
+    called = " + ".join(map(str, parts))
     file = weights.find(model)
     facts = weights.read_facts(file)
     if pixel_size is not None and facts.get("pixel_size") is None and said is not None:
         said(
-            f"{model} does not say at which pixel size it was trained: nothing is "
+            f"{called} does not say at which pixel size it was trained: nothing is "
             "rescaled to it."
         )
     _check_options(facts, options)
+    if backend and engine not in (None, "auto", "keras"):
+        message = f"`backend` is of the engine 'keras'. Received: engine={engine!r}"
+        raise InputError(message)
     chosen = "keras" if backend else engines.choose(engine)
     engines.check_precision(chosen, precision)
     if chosen == "keras":
         backend = backend or os.environ.get("KERAS_BACKEND")
+    shown: tuple[functools.partial[Image], ...] = ()
+    if precision == "int8":
+        among = sources if calibrate is None else finding.find(calibrate)
+        if calibrate is None and said is not None:
+            said(calibrating.words("of the images to be segmented"))
+        shown = tuple(
+            functools.partial(open_image, path, axes=axes, channel=channel)
+            for path in calibrating.spread(among)
+        )
     settings = Settings(
-        Network(file.resolve(), chosen, precision, backend),
+        Network(file.resolve(), chosen, precision, backend, shown),
         output,
         tuple(kind.name for kind in kinds),
         axes=axes,
@@ -279,9 +300,10 @@ def plan(
             message += f" Nor can any of the other {more} images be segmented."
         raise InputError(message)
     given = {"engine": engine, "axes": axes, "pixel_size": pixel_size}
+    given["calibrate"] = None if calibrate is None else str(calibrate)
     given = {key: value for key, value in given.items() if value is not None}
     about = records.about(
-        str(model),
+        called,
         file,
         {**options, "precision": precision, **given},
         write=settings.kinds,

@@ -157,6 +157,8 @@ def _dataset(builder: Any, validation: float) -> Dataset:
         note=" ".join(note for note in notes if note),
         size_of={split: available[split] for split in order},
         readers={split: reader(split) for split in order},
+        # The same of every image, so no part of what is prepared and kept on disk.
+        pixel_size=getattr(builder, "PIXEL_SIZE", None),
     )
 
 

@@ -68,7 +68,8 @@ class Dataset:
     """What `open_dataset` returns.
 
     `kind` is "instances" (labels are ids of objects) or "semantic" (classes); `note`
-    says in a sentence what was understood; `size_of` counts the examples of each split.
+    says in a sentence what was understood; `size_of` counts the examples of each split;
+    `pixel_size` is (y, x) in micrometres, of all images, None where that is not known.
     `readers` has one function for each split that can be asked for; it gives a list, or
     `Lazy` examples where they may be larger than the memory.
     """
@@ -82,6 +83,7 @@ class Dataset:
     readers: Mapping[str, Callable[[], Sequence[Example]]] = dataclasses.field(
         repr=False
     )
+    pixel_size: tuple[float, float] | None = None
 
     def examples(self, split: str) -> list[Example]:
         """Return the examples of a split: "train", "validation", "test".

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from unet_zoo.catalog import challenge, masks, pairs, tables
+from unet_zoo.catalog import challenge, masks, pairs, pixels, tables
 from unet_zoo.catalog.dataset import Dataset, Example, Lazy, held_back
 from unet_zoo.catalog.masks import Meaning, Page, Pair
 from unet_zoo.catalog.pairs import Survey
@@ -78,8 +78,11 @@ def open_folder(path: Path, validation: float) -> Dataset:
         else:
             reading = functools.partial(_reading, each, meaning)
             examples[split] = Lazy(counts[split], reading)
-    note = "; ".join([meaning.note().rstrip("."), *found.remarks]) + "."
-    return _dataset(path, _version(digest), note, examples, validation)
+    every = [pair.image for each in found.pairs.values() for pair in each]
+    pixel_size, remark = pixels.common(every)
+    remarks = [*found.remarks, *([remark] if remark else [])]
+    note = "; ".join([meaning.note().rstrip("."), *remarks]) + "."
+    return _dataset(path, _version(digest), note, examples, validation, pixel_size)
 
 
 def _challenge(path: Path, validation: float) -> Dataset:
@@ -103,6 +106,7 @@ def _dataset(
     note: str,
     examples: Mapping[str, Sequence[Example]],
     validation: float,
+    pixel_size: pixels.PixelSize | None = None,
 ) -> Dataset:
     train = examples.get("train", [])
     parts: dict[str, Sequence[Example]] = dict(examples)
@@ -123,6 +127,7 @@ def _dataset(
         note=note,
         size_of={split: len(parts[split]) for split in order},
         readers=readers,
+        pixel_size=pixel_size,
     )
 
 

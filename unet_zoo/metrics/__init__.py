@@ -16,6 +16,7 @@ than one with few. Without any reference object a value is nan, and `objects` 0.
 from __future__ import annotations
 
 from unet_zoo.metrics._frames import Score
+from unet_zoo.metrics.intervals import bootstrap
 from unet_zoo.metrics.objects import (
     THRESHOLDS,
     ObjectErrors,
@@ -25,7 +26,7 @@ from unet_zoo.metrics.objects import (
     per_object,
     seg,
 )
-from unet_zoo.metrics.partitions import v_info, v_rand
+from unet_zoo.metrics.partitions import v_info, v_rand, v_rand_parts
 from unet_zoo.metrics.pixels import dice, iou, pixel_accuracy
 
 __all__ = [
@@ -33,6 +34,7 @@ __all__ = [
     "ObjectErrors",
     "Score",
     "average_precision",
+    "bootstrap",
     "det",
     "dice",
     "iou",
@@ -42,4 +44,5 @@ __all__ = [
     "seg",
     "v_info",
     "v_rand",
+    "v_rand_parts",
 ]

@@ -38,13 +38,28 @@ def v_rand(
 
     Paper: Arganda-Carreras et al. 2015, https://doi.org/10.3389/fnana.2015.00142
     """
-    together, apart, objects, frames = 0.0, 0.0, 0, 0
+    parts, objects = [], 0
     for joint, reference, prediction in _partitions(references, predictions, thin):
-        together += _pair_count(joint)
-        apart += (_pair_count(reference) + _pair_count(prediction)) / 2
+        parts.append(_rand_parts(joint, reference, prediction))
         objects += len(reference)
-        frames += 1
-    return _frames.score(together, apart, objects, frames)
+    together, apart = np.sum(parts, axis=0)
+    return _frames.score(together, apart, objects, len(parts))
+
+
+def v_rand_parts(
+    references: Sequence[np.ndarray],
+    predictions: Sequence[np.ndarray],
+    thin: bool = True,
+) -> np.ndarray:
+    """Return float (frames, 2): what V^Rand sums over the frames, and divides by.
+
+    >>> reference = np.array([[1, 1, 1, 0, 2, 2, 2]])
+    >>> part, whole = v_rand_parts([reference], [np.array([[4, 4, 0, 0, 0, 5, 5]])])[0]
+    >>> float(part / whole)
+    1.0
+    """
+    found = _partitions(references, predictions, thin)
+    return np.array([_rand_parts(*each) for each in found], float).reshape(-1, 2)
 
 
 def v_info(
@@ -100,6 +115,13 @@ def _grown(labels: np.ndarray) -> np.ndarray:
         background, return_distances=False, return_indices=True
     )
     return labels[rows, columns]
+
+
+def _rand_parts(
+    joint: np.ndarray, reference: np.ndarray, prediction: np.ndarray
+) -> tuple[float, float]:
+    whole = (_pair_count(reference) + _pair_count(prediction)) / 2
+    return _pair_count(joint), whole
 
 
 def _pair_count(areas: np.ndarray) -> float:

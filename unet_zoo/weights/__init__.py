@@ -1,8 +1,9 @@
 """Weights: the file a network is kept in, and the zoo of named ones.
 
-`write`, `read_facts` and `assign` are the file, `write_ensemble` and `members` several
-of them to be averaged; `names`, `entry`, `locate` and `find`
-the zoo; `write_entry` and `index` make what the zoo and a server of weights consist of.
+`write`, `rewrite`, `read_facts` and `assign` are the file, `write_ensemble` and
+`members` several of them to be averaged; `names`, `entry`, `locate` and `find` the zoo;
+`write_entry` and `index` make what the zoo and a server of weights consist of;
+`export_cache` and `import_cache` carry them to where there is no network.
 Importing this imports neither keras nor h5py.
 """
 
@@ -10,22 +11,43 @@ from __future__ import annotations
 
 from unet_zoo.files import sha256
 from unet_zoo.weights._ensemble import members, read_facts, write_ensemble
-from unet_zoo.weights._entries import Entry, entry, index, names, write_entry
+from unet_zoo.weights._entries import (
+    Entry,
+    Evaluation,
+    check_entry,
+    current,
+    entry,
+    names,
+    write_entry,
+)
+from unet_zoo.weights._entries import read as read_entry
 from unet_zoo.weights._fetch import cache_folder, find, locate
-from unet_zoo.weights._file import assign, variables, write
+from unet_zoo.weights._file import assign, rewrite, variables, write
+from unet_zoo.weights._index import index
+from unet_zoo.weights._packs import export_cache, import_cache
+from unet_zoo.weights._upload import check_upload, upload
 
 __all__ = [
     "Entry",
+    "Evaluation",
     "assign",
     "cache_folder",
+    "check_entry",
+    "check_upload",
+    "current",
     "entry",
+    "export_cache",
     "find",
+    "import_cache",
     "index",
     "locate",
     "members",
     "names",
+    "read_entry",
     "read_facts",
+    "rewrite",
     "sha256",
+    "upload",
     "variables",
     "write",
     "write_ensemble",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
 import os
 import statistics
 import tomllib
@@ -17,6 +19,10 @@ NAME = "ensemble.toml"
 _VERSION = 1
 # What members must agree on, for their predictions to mean the same.
 _SHARED = ("channels", "target", "scale")
+# What is a fact of the ensemble where all members say the same, and else unknown.
+_COMMON = ("pixel_size",)
+# What `tuning.tune` may have found for the ensemble.
+_TUNED = ("target_arguments", "decode", "tuned")
 
 
 def write_ensemble(
@@ -24,6 +30,7 @@ def write_ensemble(
     members: Sequence[str | os.PathLike[str]],
     *,
     validation: Mapping[str, float] | None = None,
+    facts: Mapping[str, Any] | None = None,
 ) -> Path:
     """Write `ensemble.toml` into `folder` and return its path.
 
@@ -36,10 +43,12 @@ def write_ensemble(
         folder: is made if it is not there.
         members: at least two weights files, or folders of trainings.
         validation: scores to be kept with it.
+        facts: how the ensemble decodes, where not as its members do: what `tuning.tune`
+            found (`target_arguments`, `decode`, `tuned`).
 
     Raises:
-        InputError: for fewer than two members, or members of another target, scale or
-            number of channels.
+        InputError: for fewer than two members, or members of another target, number of
+            classes, scale or number of channels.
     """
     folder = Path(folder)
     paths = [Path(each) for each in members]
@@ -47,31 +56,80 @@ def write_ensemble(
     if len(paths) < 2:
         message = f"An ensemble has at least two members. Received: {len(paths)}"
         raise errors.InputError(message)
-    facts = [_file.read_facts(path) for path in paths]
-    _check_alike(paths, facts)
+    known = [_file.read_facts(path) for path in paths]
+    _check_alike(paths, known)
     folder.mkdir(parents=True, exist_ok=True)
     content = {
         "version": _VERSION,
-        # As posix has it, so that the folder can be moved between systems.
-        "members": [Path(os.path.relpath(each, folder)).as_posix() for each in paths],
+        "members": [_relative(each, folder) for each in paths],
         "sha256": [files.sha256(each) for each in paths],
-        "target_arguments": _between([each["target_arguments"] for each in facts]),
+        "target_arguments": _between([each["target_arguments"] for each in known]),
         "validation": dict(validation or {}),
+        "common": {
+            key: known[0][key]
+            for key in _COMMON
+            if key in known[0] and all(e.get(key) == known[0][key] for e in known)
+        },
     }
+    decoded = [each.get("decode", {}) for each in known]
+    if all(each.keys() == decoded[0].keys() for each in decoded):
+        content["decode"] = _between(decoded)
+    content |= {key: (facts or {})[key] for key in _TUNED if key in (facts or {})}
     with files.replacing(folder / NAME) as part:
         part.write_text(to_toml(content) + "\n", encoding="utf-8")
     return folder / NAME
 
 
+def joined(
+    names: Sequence[str | os.PathLike[str]], paths: Sequence[Path], cache: Path
+) -> Path:
+    """Return `ensemble.toml` of an ensemble made on the spot, in the cache.
+
+    Args:
+        names: what the user calls the members.
+        paths: the files of them; an ensemble among them gives its own members.
+        cache: where it is written, in a folder named by what is in it.
+
+    Raises:
+        InputError: for members that do not fit together, or one named twice.
+    """
+    every = [member for path in paths for member in members(path)]
+    sums: dict[str, Path] = {}
+    for path in every:
+        digest = files.sha256(path)
+        if digest in sums:
+            message = (
+                f"An ensemble needs different weights: {' and '.join(map(str, names))} "
+                f"hold {path} twice."
+            )
+            raise errors.InputError(message)
+        sums[digest] = path
+    _check_alike(every, [_file.read_facts(path) for path in every])
+    where = "\n".join(f"{digest} {path.resolve()}" for digest, path in sums.items())
+    key = hashlib.sha256(where.encode()).hexdigest()[:32]
+    return write_ensemble(cache / "ensembles" / key, [path.resolve() for path in every])
+
+
 def _check_alike(paths: Sequence[Path], facts: Sequence[Mapping[str, Any]]) -> None:
+    def said(each: Mapping[str, Any]) -> dict[str, Any]:
+        classes = each["target_arguments"].get("classes")
+        return {**{key: each[key] for key in _SHARED}, "classes": classes}
+
     for path, each in zip(paths, facts, strict=True):
-        for key in _SHARED:
-            if each[key] != facts[0][key]:
+        for key, value in said(each).items():
+            if value != (first := said(facts[0])[key]):
                 message = (
                     f"The members of an ensemble must agree on {key}: it is "
-                    f"{facts[0][key]!r} of {paths[0]} and {each[key]!r} of {path}."
+                    f"{first!r} of {paths[0]} and {value!r} of {path}."
                 )
                 raise errors.InputError(message)
+
+
+def _relative(path: Path, folder: Path) -> str:
+    """Return the way from the folder, as posix has it: it may move between systems."""
+    with contextlib.suppress(ValueError):  # another drive has no relative path
+        path = Path(os.path.relpath(path, folder))
+    return path.as_posix()
 
 
 def _between(arguments: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
@@ -122,8 +180,16 @@ def read_facts(path: str | os.PathLike[str]) -> dict[str, Any]:
         return _file.read_facts(path)
     content = _read(path)
     first = path.parent / content["members"][0]
-    own = {key: content.get(key, {}) for key in ("target_arguments", "validation")}
-    return {**_file.read_facts(first), **own, "members": content["members"]}
+    facts = _file.read_facts(first)
+    for key in _COMMON:
+        facts.pop(key, None)
+    own = {key: content.get(key, {}) for key in (*_TUNED, "validation")}
+    return {
+        **facts,
+        **content.get("common", {}),
+        **own,
+        "members": content["members"],
+    }
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -1,38 +1,62 @@
-"""Zoo entries: which weights there are, as folders and as the index of a server."""
+"""Zoo entries: which weights there are, and what is known of each."""
 
 from __future__ import annotations
 
 import dataclasses
-import json
+import functools
 import os
 import re
 import tomllib
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from unet_zoo import errors, files
-from unet_zoo.weights import _file
+from unet_zoo.weights import _file, _listing
+from unet_zoo.weights._listing import Listing
+from unet_zoo.weights._toml import to_toml
 
 FOLDER = Path(__file__).parent.parent / "zoo"
-# No separators, no leading dot: a name becomes part of paths and of addresses.
-NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+NAME = "entry.toml"
+RENAMED = "renamed.toml"
+ADDRESS = re.compile(r"https?://\S+|hf://[\w.-]+/[\w.-]+(@[\w./-]+)?")
 
 
 @dataclasses.dataclass(frozen=True)
-class Listing:
-    """One row of an index: where a weights file lies and how to know it again."""
+class Evaluation:
+    """What was measured, on what and with which weights: enough to do it again.
 
-    name: str
-    file: str
-    sha256: str
-    bytes: int
-    summary: str
+    Attributes:
+        title: what it says in the card; of an entry, each once.
+        dataset: its name in the catalog, with `config` ("": none) and `version`.
+        split: of the dataset.
+        tta: turned copies that were averaged (see `Segmenter.segment`).
+        metrics: {name: {"value", "objects", "frames"}}.
+        interval: "metric", "low", "high", "level", and how it was found: "by" (what
+            was drawn anew), "resamples", "seed". Empty: not known.
+        file: other weights than the entry's own, beside them, with their `sha256`.
+    """
+
+    title: str
+    dataset: str
+    config: str
+    split: str
+    tta: int
+    metrics: Mapping[str, Mapping[str, Any]]
+    version: str = ""
+    interval: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    file: str = ""
+    sha256: str = ""
 
 
 @dataclasses.dataclass(frozen=True)
 class Entry(Listing):
-    """The facts of one zoo entry, as `entry.toml` holds them."""
+    """The facts of one zoo entry, as `entry.toml` holds them.
+
+    `metrics` are those of the first of the `evaluations`. `use`, `limits` and
+    `conditions` are sentences of the card, `pictures` {file: caption}.
+    """
 
     model: str
     dataset: str
@@ -41,6 +65,13 @@ class Entry(Listing):
     metrics: Mapping[str, Any]
     urls: tuple[str, ...]
     folder: Path
+    evaluations: tuple[Evaluation, ...] = ()
+    parameters: int = 0
+    dtype: str = ""
+    use: str = ""
+    limits: str = ""
+    conditions: str = ""
+    pictures: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
     @property
     def path(self) -> Path:
@@ -48,25 +79,108 @@ class Entry(Listing):
         return self.folder / self.file
 
 
-def names() -> list[str]:
+_KINDS: dict[str, type] = {
+    "name": str,
+    "model": str,
+    "dataset": str,
+    **_listing.KINDS,
+    "licence": str,
+    "citation": str,
+    "urls": list,
+    "metrics": dict,
+}
+_OPTIONAL: dict[str, type] = {
+    "evaluations": dict,
+    "parameters": int,
+    "dtype": str,
+    "use": str,
+    "limits": str,
+    "conditions": str,
+    "pictures": dict,
+}
+_EVALUATED: dict[str, type] = {
+    "dataset": str,
+    "config": str,
+    "split": str,
+    "tta": int,
+    "metrics": dict,
+}
+_ALSO: dict[str, type] = {"version": str, "interval": dict, "file": str, "sha256": str}
+
+
+def names(
+    *, model: str | None = None, dataset: str | None = None, metric: str | None = None
+) -> list[str]:
     """Return the names of the zoo entries: the folders that hold an `entry.toml`.
+
+    Args:
+        model: only entries of this architecture.
+        dataset: only entries that were trained on this dataset.
+        metric: only entries that were measured by this metric, the best one first.
+
+    Raises:
+        InputError: for a model, dataset or metric that no entry has, near ones named.
 
     >>> import unet_zoo.weights
     >>> all(unet_zoo.weights.entry(name).sha256 for name in unet_zoo.weights.names())
     True
+    >>> unet_zoo.weights.names(dataset="hela", metric="SEG")[0] in names()
+    True
     """
-    return sorted(path.parent.name for path in FOLDER.glob("*/entry.toml"))
+    found = sorted(path.parent.name for path in FOLDER.glob(f"*/{NAME}"))
+    wanted = {"model": model, "dataset": dataset}
+    if not any(wanted.values()) and metric is None:
+        return found
+    entries = [entry(name) for name in found]
+    for key, word in wanted.items():
+        if word is not None:
+            there = {getattr(each, key) for each in entries}
+            if word not in there:
+                raise errors.unknown(kind=f"{key} of weights", word=word, options=there)
+            entries = [each for each in entries if getattr(each, key) == word]
+    if metric is not None:
+        measured = [each for each in entries if metric in each.metrics]
+        if not measured:
+            there = {name for each in entries for name in each.metrics}
+            kind = "metric of these weights"
+            raise errors.unknown(kind, metric, there)
+        measured.sort(key=lambda each: -float(each.metrics[metric]["value"]))
+        entries = measured
+    return [each.name for each in entries]
 
 
 def entry(name: str) -> Entry:
-    """Return the facts of one zoo entry.
+    """Return the facts of one zoo entry; an old name gives a warning, see `current`.
 
     Raises `InputError` for a name that is not in the zoo, near matches named.
     """
+    name = current(name)
     if name not in names():
         error = errors.unknown("weights", name, names())
         raise error
-    return _read_entry(FOLDER / name)
+    return read(FOLDER / name)
+
+
+def renamed() -> dict[str, str]:
+    """Return {old name: new name} of entries, from `renamed.toml` beside them."""
+    table = FOLDER / RENAMED
+    return tomllib.loads(table.read_text(encoding="utf-8")) if table.exists() else {}
+
+
+def current(name: str) -> str:
+    """Return the name that an entry has today; a `FutureWarning` says that it is new.
+
+    The same weights are meant: an entry that is made anew keeps its name.
+    """
+    new = renamed().get(name)
+    if new is None:
+        return name
+    if new not in names():
+        message = f"The weights {name!r} are called {new!r} now, and that is not there."
+        raise errors.InputError(message)
+    message = f"The weights {name!r} are called {new!r} now; use that name."
+    warnings.warn(message, FutureWarning, stacklevel=3)
+    return new
 
 
 def write_entry(
@@ -79,13 +193,28 @@ def write_entry(
     metrics: Mapping[str, Any] | None = None,
     urls: Sequence[str] = (),
     file: str = "weights.h5",
+    name: str | None = None,
+    evaluations: Sequence[Evaluation] = (),
+    **details: Any,
 ) -> Path:
     """Write `folder`/entry.toml for the weights file in `folder` and return its path.
 
-    The name of the entry is the name of the folder; size and SHA-256 are those of the
-    file; what is not given is taken from the facts in the file, under the same key
-    (`dataset` may be an object with a `name` there). `urls` say where else the file
-    can be fetched from, the first one first.
+    Size and SHA-256 are those of the file; what is not given is taken from the facts in
+    the file, under the same key (`dataset` may be an object with a `name` there).
+
+    Args:
+        folder: of the entry.
+        summary: one sentence: what it is.
+        dataset: the name of what it was trained on.
+        licence: of the weights.
+        citation: what to cite.
+        metrics: what was measured.
+        urls: where else the file can be fetched from, the first one first: addresses
+            of the file, or `hf://owner/name`.
+        file: the name of the weights file.
+        name: of the entry; None: that of the folder.
+        evaluations: what was measured on what; the first one is the entry's own.
+        details: further fields of `Entry`.
     """
     folder = Path(folder)
     facts = _file.read_facts(folder / file)
@@ -93,7 +222,7 @@ def write_entry(
         found = facts.get("dataset")
         dataset = found.get("name") if isinstance(found, dict) else found
     content = {
-        "name": folder.resolve().name,
+        "name": name or folder.resolve().name,
         "model": facts["model"],
         "dataset": dataset,
         "summary": facts.get("summary") if summary is None else summary,
@@ -103,215 +232,101 @@ def write_entry(
         "licence": facts.get("licence") if licence is None else licence,
         "citation": facts.get("citation") if citation is None else citation,
         "urls": list(urls),
+        **details,
         "metrics": facts.get("metrics", {}) if metrics is None else dict(metrics),
     }
+    if evaluations:
+        content["evaluations"] = {each.title: _plain(each) for each in evaluations}
     missing = [key for key, value in content.items() if value is None]
     if missing:
         message = f"{folder / file} has no {', '.join(missing)} in its facts; give it."
         raise errors.InputError(message)
-    target = folder / "entry.toml"
-    _entry_of(content, folder)
+    target = folder / NAME
+    _of(content, folder, str(target))
     with files.replacing(target) as part:
-        part.write_text(_toml(content), encoding="utf-8")
+        part.write_text(to_toml(content), encoding="utf-8")
     return target
 
 
-def index(folder: str | os.PathLike[str]) -> Path:
-    """Write `folder`/index.json so that any web server can offer what lies there.
-
-    Lists every subfolder with an `entry.toml` and its weights file, and every `*.h5`
-    file directly in `folder` under its stem. The index maps each name to `file`
-    (relative to the folder), `bytes`, `sha256` and `summary`. Entries whose weights
-    are not there are left out; a file that is not what its entry says is refused.
-    """
+def read(folder: str | os.PathLike[str], *, moved: bool = False) -> Entry:
+    """Return the entry in a folder, which is called as the entry is, unless `moved`."""
     folder = Path(folder)
-    rows: dict[str, Listing] = {}
-    for path in sorted(folder.glob("*/entry.toml")):
-        found = _read_entry(path.parent)
-        if found.path.exists():
-            check(found.path, found)
-            rows[found.name] = Listing(
-                name=found.name,
-                file=f"{found.name}/{found.file}",
-                sha256=found.sha256,
-                bytes=found.bytes,
-                summary=found.summary,
-            )
-    for path in sorted(folder.glob("[!.]*.h5")):
-        if path.stem in rows:
-            message = f"{folder} holds {path.stem!r} twice: as an entry and as {path}."
-            raise errors.InputError(message)
-        summary = _file.read_facts(path).get("summary", "")
-        row = {
-            "file": path.name,
-            "sha256": files.sha256(path),
-            "bytes": path.stat().st_size,
-            "summary": summary if isinstance(summary, str) else "",
-        }
-        rows[path.stem] = _listing(path.stem, row, str(path))
-    if not rows:
-        message = f"{folder} holds no weights: neither entries nor *.h5 files."
+    path = folder / NAME
+    if not path.is_file():
+        message = f"{folder} is no zoo entry: it holds no {NAME}."
         raise errors.InputError(message)
-    content = {
-        name: {
-            "file": row.file,
-            "bytes": row.bytes,
-            "sha256": row.sha256,
-            "summary": row.summary,
-        }
-        for name, row in sorted(rows.items())
-    }
-    target = folder / "index.json"
-    with files.replacing(target) as part:
-        text = json.dumps(content, indent=2, ensure_ascii=False) + "\n"
-        part.write_text(text, encoding="utf-8")
-    return target
+    found = parse(path.read_text(encoding="utf-8"), str(path), folder)
+    if found.name != folder.resolve().name and not moved:
+        message = f"{path} is of {found.name!r}, but lies in {folder.name!r}."
+        raise errors.InputError(message)
+    return found
 
 
-def parse_index(text: str, where: str) -> dict[str, Listing]:
-    """Return the rows of an index, each checked: an index comes from elsewhere."""
+def check_entry(entry: Entry) -> None:
+    """Refuse an entry whose weights are not there or not what it says."""
+    if not entry.path.exists():
+        message = f"{entry.path} is not there: the entry {entry.name!r} has no weights."
+        raise errors.InputError(message)
+    _listing.check(entry.path, entry)
+
+
+def parse(text: str, where: str, folder: Path) -> Entry:
+    """Return the entry of the text of an `entry.toml`, checked."""
     try:
-        rows = json.loads(text)
+        content = tomllib.loads(text)
     except (ValueError, RecursionError) as error:
-        message = f"{where} is not an index of weights: {error}."
+        message = f"{where} is not TOML: {error}."
         raise errors.InputError(message) from error
-    if not isinstance(rows, dict):
-        message = f"{where} is not an index of weights: expected a JSON object."
-        raise errors.InputError(message)
-    return {name: _listing(name, row, where) for name, row in rows.items()}
+    return _of(content, folder, where)
 
 
-def check(path: Path, row: Listing) -> None:
-    """Refuse a file that is not the one `row` describes."""
-    size = path.stat().st_size
-    if size != row.bytes:
-        got, expected = f"{size} bytes", f"{row.bytes} bytes"
-    else:
-        got, expected = f"sha256 {files.sha256(path)}", f"sha256 {row.sha256}"
-    if got != expected:
-        message = (
-            f"{path} is not the file of {row.name!r}: expected {expected}, got {got}. "
-            "It is damaged or was replaced; it has not been used. Delete it, or "
-            "reinstall unet-zoo if it came with it."
-        )
-        raise errors.InputError(message)
-
-
-def _read_entry(folder: Path) -> Entry:
-    path = folder / "entry.toml"
-    try:
-        content = tomllib.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        message = f"{path} is not TOML: {error}."
-        raise errors.InputError(message) from error
-    return _entry_of(content, folder)
-
-
-_KINDS: dict[str, type] = {
-    "name": str,
-    "model": str,
-    "dataset": str,
-    "summary": str,
-    "file": str,
-    "sha256": str,
-    "bytes": int,
-    "licence": str,
-    "citation": str,
-    "urls": list,
-    "metrics": dict,
-}
-
-
-def _entry_of(content: Mapping[str, Any], folder: Path) -> Entry:
-    """Return the entry of a checked `entry.toml`."""
-    where = str(folder / "entry.toml")
-    _check_kinds(content, _KINDS, where)
-    _listing(content["name"], content, where)
-    if content["name"] != folder.resolve().name:
-        message = f"{where} is of {content['name']!r}, but lies in {folder.name!r}."
-        raise errors.InputError(message)
-    if "/" in content["file"]:
-        message = f"{where}: `file` must lie beside it, got {content['file']!r}."
-        raise errors.InputError(message)
+def _of(content: Mapping[str, Any], folder: Path, where: str) -> Entry:
+    _listing.check_kinds(content, _KINDS, where, _OPTIONAL)
+    _listing.listing(content["name"], content, where)
+    for name in (content["file"], *content.get("pictures", {})):
+        _check_beside(name, where)
     for url in content["urls"]:
-        if not isinstance(url, str) or not url.startswith(("https://", "http://")):
-            message = f"{where}: `urls` must be http(s) addresses, got {url!r}."
-            raise errors.InputError(message)
-    return Entry(**{**content, "urls": tuple(content["urls"])}, folder=folder)
-
-
-def _listing(name: str, row: Any, where: str) -> Listing:
-    kinds = {key: _KINDS[key] for key in ("file", "sha256", "bytes", "summary")}
-    where = f"{where}, {name!r}"
-    if not isinstance(row, Mapping):
-        message = f"{where}: expected an object, got {row!r}."
-        raise errors.InputError(message)
-    row = {key: row[key] for key in kinds if key in row}
-    _check_kinds(row, kinds, where)
-    parts = [name, *row["file"].split("/")]
-    if not all(NAME.fullmatch(part) for part in parts):
-        message = (
-            f"{where}: names and `file` may hold letters, digits, '.', '_' and '-' "
-            f"only, got {row['file']!r}."
-        )
-        raise errors.InputError(message)
-    if not re.fullmatch("[0-9a-f]{64}", row["sha256"]) or row["bytes"] <= 0:
-        message = (
-            f"{where}: `sha256` must be 64 hexadecimal digits and `bytes` positive, "
-            f"got {row['sha256']!r} and {row['bytes']}."
-        )
-        raise errors.InputError(message)
-    return Listing(name, **row)
-
-
-def _check_kinds(
-    content: Mapping[str, Any], kinds: Mapping[str, type], where: str
-) -> None:
-    for key, kind in kinds.items():
-        if key not in content:
-            message = f"{where} lacks `{key}`."
-            raise errors.InputError(message)
-        if type(content[key]) is not kind:
+        if not isinstance(url, str) or not ADDRESS.fullmatch(url):
             message = (
-                f"{where}: `{key}` must be of type {kind.__name__}, "
-                f"got {content[key]!r}."
+                f"{where}: `urls` must be http(s) addresses or hf://owner/name, "
+                f"got {url!r}."
             )
             raise errors.InputError(message)
-    strange = content.keys() - kinds.keys()
-    if strange:
-        error = errors.unknown(f"key in {where}:", min(strange), kinds)
-        raise error
+    evaluation = functools.partial(_evaluation, where=where)
+    evaluated = tuple(
+        evaluation(title, each)
+        for title, each in content.get("evaluations", {}).items()
+    )
+    told = {**content, "urls": tuple(content["urls"]), "evaluations": evaluated}
+    return Entry(**told, folder=folder)
 
 
-def _toml(table: Mapping[str, Any], header: str = "") -> str:
-    """Return plain values as TOML; the tables among them come last, as TOML wants."""
-    lines = []
-    tables = {key: value for key, value in table.items() if isinstance(value, Mapping)}
-    for key, value in table.items():
-        if key not in tables:
-            lines.append(f"{_toml_key(key)} = {_toml_value(value)}")
-    text = "\n".join(lines) + "\n"
-    for key, value in tables.items():
-        inner = f"{header}.{_toml_key(key)}".lstrip(".")
-        text += f"\n[{inner}]\n{_toml(value, inner)}"
-    return text
-
-
-def _toml_value(value: Any) -> str:
-    if not isinstance(value, str | int | float | list):
-        message = f"An entry holds plain values only, got {value!r}."
+def _evaluation(title: str, content: Any, where: str) -> Evaluation:
+    where = f"{where}, {title!r}"
+    if not isinstance(content, Mapping):
+        message = f"{where}: expected a table, got {content!r}."
         raise errors.InputError(message)
-    if isinstance(value, list):
-        return "[" + ", ".join(_toml_value(item) for item in value) + "]"
-    # JSON's texts, numbers and truth values are TOML's, but for NaN, which is
-    # refused, and the control character that only TOML wants escaped.
-    try:
-        text = json.dumps(value, ensure_ascii=False, allow_nan=False)
-    except ValueError as error:
-        message = f"An entry holds finite numbers only, got {value!r}."
-        raise errors.InputError(message) from error
-    return text.replace("\x7f", "\\u007f")
+    _listing.check_kinds(content, _EVALUATED, where, _ALSO)
+    for name, score in content["metrics"].items():
+        value = score.get("value") if isinstance(score, Mapping) else None
+        if not isinstance(value, int | float):
+            message = f"{where}: {name!r} must have a value, got {score!r}."
+            raise errors.InputError(message)
+    if "file" in content:
+        _check_beside(content["file"], where)
+        if not _listing.DIGEST.fullmatch(content.get("sha256", "")):
+            message = f"{where}: `sha256` of {content['file']!r} must be 64 digits."
+            raise errors.InputError(message)
+    return Evaluation(title=title, **content)
 
 
-def _toml_key(key: str) -> str:
-    return key if re.fullmatch("[A-Za-z0-9_-]+", key) else _toml_value(key)
+def _check_beside(file: str, where: str) -> None:
+    if not _listing.NAME.fullmatch(file):
+        message = f"{where}: `file` must lie beside it, got {file!r}."
+        raise errors.InputError(message)
+
+
+def _plain(evaluation: Evaluation) -> dict[str, Any]:
+    content = dataclasses.asdict(evaluation)
+    del content["title"]
+    return {key: content[key] for key in content if key in _EVALUATED or content[key]}

@@ -55,7 +55,6 @@ def write(
     True
     >>> assign(network, path)
     """
-    import h5py
     import numpy as np
 
     if dtype not in DTYPES:
@@ -81,6 +80,33 @@ def write(
                     message += " Try dtype='float32'."
                 raise errors.InputError(message)
         arrays[key] = array
+    _store(path, arrays, text)
+
+
+def rewrite(
+    path: str | os.PathLike[str],
+    source: str | os.PathLike[str],
+    facts: Mapping[str, Any],
+) -> None:
+    """Write a copy of the weights file `source` that holds other `facts`.
+
+    Its variables stay what they are, bit for bit, and no network is built. Raises
+    `InputError` for facts that `write` would refuse, and a damaged `source`.
+    """
+    with _opened(Path(source)) as h5:
+        text = _facts.encode(facts, _read_facts(h5)["model"]).encode()
+        datasets = dict(_datasets(_hard(h5, "variables"), ""))
+        arrays = {key: dataset[()] for key, dataset in datasets.items()}
+        if _digest(arrays) != _text(h5, "variables_sha256"):
+            message = f"{source} is damaged: its variables are not those once written."
+            raise errors.InputError(message)
+    _store(Path(path), arrays, text)
+
+
+def _store(path: Path, arrays: Mapping[str, np.ndarray], text: bytes) -> None:
+    import h5py
+    import numpy as np
+
     # In memory first: on a full disk HDF5 does not fail, it crashes the process.
     content = io.BytesIO()
     with h5py.File(content, "w") as h5:
