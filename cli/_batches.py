@@ -29,6 +29,13 @@ options = _common.together(
         help="Processes that share the images and the processors.  [default: this one]",
     ),
     click.option(
+        "--max-memory",
+        metavar="AMOUNT",
+        help="Memory that each process may use, such as 2GB. Images that do not fit "
+        "are segmented in pieces: labels and table are written, nothing else.  "
+        "[default: half of what is free]",
+    ),
+    click.option(
         "--dask",
         metavar="ADDRESS",
         help="Let the workers of a Dask scheduler segment, such as "
@@ -62,6 +69,8 @@ def segment(
     """
     with _common.progress_bar("frame") as progress:
         report = planned.run(workers=workers, dask=dask, load=load, progress=progress)
+    for line in report.said:
+        click.echo(line, err=True)
     tell(report.objects, len(report.segmented), report.output, len(report.kept))
     if report.broken:
         count = len(report.broken)

@@ -442,6 +442,46 @@ def test_results_are_what_the_segmenter_says(tiny: Path, tmp_path: Path) -> None
     assert past["one"].run["options"]["min_size"] == 3
 
 
+def test_what_does_not_fit_is_segmented_in_pieces(
+    tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from unet_zoo.batch import pieces
+
+    stack, output = tmp_path / "stack.tif", tmp_path / "out"
+    frames = np.stack([draw(number)[0] for number in range(2)])
+    tifffile.imwrite(stack, frames, photometric="minisblack")
+    command = (
+        "segment",
+        stack,
+        "--model",
+        tiny,
+        "--output",
+        output,
+        "--threshold",
+        0.4,
+    )
+    fine(*command, "--max-memory", "64GB")
+    whole = tifffile.imread(output / "stack_masks.tif")
+    assert (output / "overlays").exists()
+    monkeypatch.setattr(pieces, "_SHARE", 0)
+    result = run(*command, "--max-memory", "64GB", "--overwrite")
+    assert "stack.tif in pieces, labels and csv only: " in result.stderr
+    pieces = tifffile.imread(output / "stack_masks.tif")
+    assert np.array_equal(pieces > 0, whole > 0)
+    with (output / "stack_objects.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == sum(each.max() for each in whole) > 0
+    assert {row["image"] for row in rows} == {"stack.tif"}
+    for words, said in (
+        (("--max-memory", "10MB"), "too little for this network"),
+        (("--max-memory", "lots"), "such as '2GB'"),
+        (("--tile", 64), "Give --max-memory instead of --tile"),
+    ):
+        result = run(*command, *words, "--overwrite")
+        assert result.exit_code == 2
+        assert said in result.stderr
+
+
 def test_channel_and_overwrite(tiny: Path, tmp_path: Path) -> None:
     image, _ = draw(0)
     colour = np.stack([image, image[::-1], image[:, ::-1]], axis=-1)

@@ -233,7 +233,7 @@ def test_importing_openvino_reports_nothing(weights):
 def test_a_damaged_conversion_is_made_anew(weights, cache):
     said: list[str] = []
     segmenter.load(weights, engine="openvino", said=said.append)
-    (model,) = cache.glob("engines/*-openvino-1/model.bin")
+    (model,) = cache.glob("engines/*-openvino-?/model.bin")
     content = bytearray(model.read_bytes())
     content[len(content) // 2] ^= 1
     model.write_bytes(content)

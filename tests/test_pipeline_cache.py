@@ -11,10 +11,10 @@ import weakref
 import numpy as np
 import pytest
 
-from unet_zoo import pipeline, targets
+from unet_zoo import memory, pipeline, targets
 from unet_zoo.catalog.dataset import Example, Lazy
 from unet_zoo.errors import InputError
-from unet_zoo.pipeline import memory, packing
+from unet_zoo.pipeline import packing
 from unet_zoo.recipe import Recipe
 
 PLAN = Recipe(scale=1.0, patch=32)

@@ -29,16 +29,19 @@ def convert(name: str, weights: Path, output: Path) -> None:
         engines.import_openvino()
     import keras
 
-    from unet_zoo import segmenter
+    from unet_zoo import devices, graphs, segmenter
 
     made = segmenter.load(weights, engine="keras")
     network = made.network
+    graph = graphs.of(made)
+    facts = {"step": made.step, "halo": graph.halo if graph else None}
+    devices.exportable(network)
     if len(network.outputs) > 1:  # the others supervised the training
         network = keras.Model(network.inputs, network.outputs[0], name=network.name)
     shape = (None, None, None, made.facts["channels"])
     images = keras.InputSpec(dtype="float32", shape=shape)
     network.export(str(output), format=name, input_signature=[images], verbose=False)
-    (output.parent / "facts.json").write_text(json.dumps({"step": made.step}))
+    (output.parent / "facts.json").write_text(json.dumps(facts))
 
 
 if __name__ == "__main__":

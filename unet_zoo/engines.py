@@ -30,7 +30,7 @@ ENGINES = ("auto", "keras", "openvino", "onnx")
 PRECISIONS = ("float32", "bfloat16", "int8")
 _PACKAGES = {"openvino": ("openvino",), "onnx": ("onnxruntime", "tf2onnx")}
 _FILES = {"openvino": "model.xml", "onnx": "model.onnx"}
-_FORMAT = 1  # of what lies in the cache
+_FORMAT = 2  # of what lies in the cache
 
 
 class Engine(Protocol):
@@ -38,9 +38,11 @@ class Engine(Protocol):
 
     Attributes:
         step: the multiple that the heights and widths of its images must be of.
+        halo: how far a pixel's result depends on others, None where that is not known.
     """
 
     step: int
+    halo: int | None
 
     def __call__(self, batch: np.ndarray) -> np.ndarray: ...
 
@@ -132,21 +134,26 @@ def open_engine(
             raise InputError(message)
         folder = _quantized(folder, calibration(facts["step"]), said)
     kind: Any = {"openvino": OpenVINO, "onnx": ONNX}[name]
-    engine: Engine = kind(folder / _FILES[name], facts["step"], precision)
+    path = folder / _FILES[name]
+    engine: Engine = kind(path, facts["step"], facts["halo"], precision)
     return engine
 
 
 class OpenVINO:
     """OpenVINO on the processor. Threads may share it, each with its own request."""
 
-    def __init__(self, path: Path, step: int, precision: str = "float32") -> None:
+    def __init__(
+        self, path: Path, step: int, halo: int | None, precision: str = "float32"
+    ) -> None:
         openvino = import_openvino()
-        self.step = step
-        options = {
+
+        self.path, self.step, self.halo = path, step, halo
+        self.options = {
             "PERFORMANCE_HINT": "LATENCY",
             # Of an int8 network, what is not int8 stays exact.
             "INFERENCE_PRECISION_HINT": "bf16" if precision == "bfloat16" else "f32",
         }
+        options = dict(self.options)
         if os.access(path.parent, os.W_OK):
             # What is compiled is kept as well: that takes longer than to segment.
             options["CACHE_DIR"] = str(path.parent / "compiled")
@@ -166,10 +173,12 @@ class OpenVINO:
 class ONNX:
     """ONNX Runtime on the processor. Threads may share it."""
 
-    def __init__(self, path: Path, step: int, precision: str = "float32") -> None:
+    def __init__(
+        self, path: Path, step: int, halo: int | None, precision: str = "float32"
+    ) -> None:
         import onnxruntime
 
-        self.step = step
+        self.step, self.halo = step, halo
         self._session = onnxruntime.InferenceSession(
             str(path), providers=["CPUExecutionProvider"]
         )
@@ -252,7 +261,7 @@ def _kept(
             make(part)
             sums = {path.name: files.sha256(path) for path in sorted(part.iterdir())}
             (part / "sums.json").write_text(json.dumps(sums))
-    except InputError:
+    except (InputError, OSError):
         # Another process may have been faster.
         if not _is_whole(folder):
             raise

@@ -16,6 +16,7 @@ from unet_zoo import (
     calibrating,
     devices,
     engines,
+    graphs,
     images,
     outputs,
     registry,
@@ -25,6 +26,7 @@ from unet_zoo import (
     weights,
 )
 from unet_zoo.errors import InputError, unknown
+from unet_zoo.graphs import strips
 
 if TYPE_CHECKING:
     import keras
@@ -126,8 +128,10 @@ class Segmenter:
             tta: flips and rotations averaged, 1, 4, 7 or 8 (see `TTA`); None: what
                 the weights were published with.
             tile: side of the tiles in pixels of the network's image; None: the whole
-                image up to a million pixels, tiles of 512 beyond. Tiles differ from
-                the whole by rounding only: below 1e-5 without padding, 1e-4 with it.
+                image up to a million pixels. Larger ones are fed to the network a few
+                rows at a time where all its layers are local, as those of a padded
+                U-Net are; else in tiles of 512. Rows and tiles differ from the
+                whole by rounding only: below 1e-5 without padding, 1e-4 with it.
                 Normalisation over the image ("group", "instance") sees its tile alone.
             progress: called with (tiles done, tiles in all) of each turned copy.
             options: of the decoder: `threshold` (how sure of an object's pixel, 0 to
@@ -246,26 +250,37 @@ class Segmenter:
         if scales != (1.0, 1.0):
             shape = [max(1, round(n * f)) for n, f in zip(size, scales, strict=True)]
             image = images.rescale(image, shape=(shape[0], shape[1]))
-        if tile is None and image.shape[0] * image.shape[1] > _WHOLE:
-            tile = _TILE
         total: Any = 0.0
         for index in range(tta):
             turned = turning.turn(image, index, tta)
-            logits = tiling.predict(
-                self._run,
-                turned,
-                tile=tile,
-                margin=self._margin,
-                step=self.step,
-                padding=self._padding,
-                progress=progress,
-            )
+            logits = self._logits(turned, tile, progress)
             one = self.target.activate(logits)
             total = total + turning.turn_back(one, index, tta, image.shape[:2])
         prediction = total / np.float32(tta)
         if prediction.shape[:2] != size:
             prediction = images.rescale(prediction, shape=size)
         return prediction
+
+    def _logits(
+        self,
+        image: np.ndarray,
+        tile: int | None,
+        progress: Callable[[int, int], None] | None,
+    ) -> np.ndarray:
+        """Return what the network makes of an image, in one go, in rows or in tiles."""
+        if tile is None and image.shape[0] * image.shape[1] > _WHOLE:
+            if self._graph is not None:
+                return strips.predict(self._graph, image, progress=progress)
+            tile = _TILE
+        return tiling.predict(
+            self._run,
+            image,
+            tile=tile,
+            margin=self._margin,
+            step=self.step,
+            padding=self._padding,
+            progress=progress,
+        )
 
     def _scales(
         self, pixel_size: float | tuple[float, float] | None
@@ -298,12 +313,24 @@ class Segmenter:
     def _margin(self) -> int:
         """Return the context in pixels that a tile needs on each side.
 
-        Of a padded U-Net no pixel sees further than twice what the unpadded one loses:
-        residual blocks and a bridge add convolutions at the lowest resolution. Where
-        attention or pooling sees the whole image, tiles are an approximation.
+        Of a network whose layers are all known it is counted, unless it is so much that
+        what is far away cannot be seen. Of another padded U-Net no pixel sees further
+        than twice what the unpadded one loses: residual blocks and a bridge add
+        convolutions at the lowest resolution. Where attention or pooling sees the
+        whole image, tiles are an approximation.
         """
         margin = tiling.valid_unet(math.ceil(math.log2(self.step))).margin
-        return margin if self._padding == "valid" else 2 * margin
+        if self._padding == "valid":
+            return margin
+        halo = self._graph.halo if self._graph is not None else None
+        if halo is None and self._engine is not None:
+            halo = self._engine.halo
+        return 2 * margin if halo is None else min(halo, 4 * margin)
+
+    @functools.cached_property
+    def _graph(self) -> graphs.Graph | None:
+        """Return what the network is made of, where all its layers are local."""
+        return graphs.of(self)
 
     @functools.cached_property
     def step(self) -> int:

@@ -198,13 +198,18 @@ def mirrored(image: np.ndarray, part: tuple[slice, slice]) -> np.ndarray:
     array([[2, 3, 2, 1, 2, 3, 2, 1, 2]])
     """
     rows, columns = (
-        _reflect(np.arange(each.start, each.stop), size)
+        reflect(np.arange(each.start, each.stop), size)
         for each, size in zip(part, image.shape[:2], strict=True)
     )
     return image[rows[:, None], columns]
 
 
-def _reflect(index: np.ndarray, size: int) -> np.ndarray:
+def reflect(index: np.ndarray, size: int) -> np.ndarray:
+    """Return which pixels of an axis stand at `index`, mirrored where it is outside.
+
+    >>> reflect(np.arange(-2, 5), 3)
+    array([2, 1, 0, 1, 2, 1, 0])
+    """
     if size == 1:
         return np.zeros_like(index)
     index = index % (2 * size - 2)

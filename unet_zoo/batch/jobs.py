@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from unet_zoo import images
+from unet_zoo.batch import pieces
 from unet_zoo.errors import InputError
 from unet_zoo.outputs import writers
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
 # What goes wrong with one image; the others are segmented.
 BROKEN = (InputError, MemoryError)
+ROOM = 2**30  # bytes that images may take together; a larger one is alone
 
 
 @dataclasses.dataclass(frozen=True)
@@ -73,6 +75,7 @@ class Settings:
         kinds: names of `outputs.WRITERS`.
         axes, channel, pixel_size: how files are understood, see `images.open_image`.
         options: of `Segmenter.segment`.
+        max_memory: bytes that a process may hold; None: half of what is free.
     """
 
     network: Network
@@ -82,6 +85,7 @@ class Settings:
     channel: int | str | None = None
     pixel_size: float | None = None
     options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    max_memory: int | None = None
 
     def open(self, path: Path) -> images.Image:
         """Open an image as these settings understand it."""
@@ -101,6 +105,7 @@ class Job:
         itemsize: bytes of a value.
         pixel_size: (y, x) in micrometres, None where unknown.
         scaled: the network sees it at the pixel size that it was trained at.
+        large: it does not fit into the memory, and is segmented in pieces.
     """
 
     source: Path
@@ -109,6 +114,7 @@ class Job:
     itemsize: int = 1
     pixel_size: tuple[float, float] | None = None
     scaled: bool = False
+    large: bool = False
 
     @property
     def frames(self) -> int:
@@ -125,7 +131,8 @@ class Job:
 
     @property
     def kinds(self) -> list[writers.Writer]:
-        return [writers.WRITERS[name] for name in self.settings.kinds]
+        names = self.settings.kinds
+        return writers.chosen(pieces.kinds(names) if self.large else names)
 
     @property
     def weight(self) -> int:
@@ -133,7 +140,10 @@ class Job:
 
         Its values, and of every pixel three of prediction, one label and a table.
         """
-        return math.prod(self.shape[:3]) * (self.shape[3] * self.itemsize + 20)
+        bytes_ = math.prod(self.shape[:3]) * (self.shape[3] * self.itemsize + 20)
+        # Images at a time may take an eighth of what was given.
+        given = self.settings.max_memory or 8 * ROOM
+        return bytes_ * max(1, 8 * ROOM // given)
 
     def paths(self, *, folders: bool = False) -> list[Path]:
         """Return its results, with `folders` those of them that are folders."""
@@ -241,6 +251,8 @@ def opened(
                     image.dtype.itemsize,
                     image.pixel_size,
                     known,
+                    bool(settings.kinds)
+                    and pieces.is_large(image.shape, settings.max_memory),
                 )
         except (*BROKEN, OSError) as error:
             wrong.append(broken(source, error))

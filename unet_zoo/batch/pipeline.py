@@ -16,13 +16,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from unet_zoo import outputs
-from unet_zoo.batch.jobs import BROKEN, Broken, Job, broken
+from unet_zoo.batch import pieces
+from unet_zoo.batch.jobs import BROKEN, ROOM, Broken, Job, broken
 
 if TYPE_CHECKING:
     from unet_zoo.outputs import Result
     from unet_zoo.segmenter import Segmenter
 
-ROOM = 2**30  # bytes that images may take together; a larger one is alone
 IN_FLIGHT = 6  # images that are read, segmented and written at a time
 _FINISHERS = 2
 _WAITING = 4  # predictions of which objects are to be made
@@ -37,10 +37,11 @@ class Stopped(Exception):
 
 @dataclasses.dataclass(frozen=True)
 class Outcome:
-    """What became of an image: its objects, or why it has none."""
+    """What became of an image: its objects, or why it has none; what to say of it."""
 
     objects: int = 0
     broken: Broken | None = None
+    said: str = ""
 
 
 def run(
@@ -98,6 +99,11 @@ def run(
                 continue
             if isinstance(image, BaseException):
                 raise image
+            if job.large:
+                report(job, _in_pieces(segmenter, job))
+                tick(job.frames)
+                room.leave(job.weight)
+                continue
             work = _Work(segmenter, job, image, tick)
             for number in range(job.frames):
                 check()
@@ -110,6 +116,14 @@ def run(
     finally:
         room.close()
         finishing.shutdown(cancel_futures=True)
+
+
+def _in_pieces(segmenter: Segmenter, job: Job) -> Outcome:
+    try:
+        objects, said = pieces.segment(segmenter, job)
+    except (*BROKEN, OSError) as error:
+        return Outcome(broken=broken(job.source, error))
+    return Outcome(objects, said=said)
 
 
 class _Work:
@@ -237,7 +251,7 @@ def _read(jobs: Iterable[Job], room: _Room, ready: queue.SimpleQueue[Any]) -> No
             if not room.enter(job.weight):
                 return
             try:
-                ready.put((job, job.read()))
+                ready.put((job, None if job.large else job.read()))
             except Exception as error:
                 ready.put((job, error))
     except BaseException as error:

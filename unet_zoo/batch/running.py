@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from unet_zoo import calibrating, engines, files, records, weights
+from unet_zoo import calibrating, engines, files, memory, records, weights
 from unet_zoo.batch import clusters, jobs, pipeline, processes
 from unet_zoo.batch.jobs import Broken, Job, Network, Settings
 from unet_zoo.errors import InputError, unknown
@@ -34,6 +34,7 @@ class Report:
         segmented: the images of this run.
         kept: images that an earlier run had finished.
         broken: images that could not be segmented, and why.
+        said: a line on each image that was segmented in pieces.
     """
 
     output: Path
@@ -41,6 +42,7 @@ class Report:
     segmented: tuple[Path, ...] = ()
     kept: tuple[Path, ...] = ()
     broken: tuple[Broken, ...] = ()
+    said: tuple[str, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -135,6 +137,7 @@ class Batch:
             tuple(job.source for job in self.jobs if job.source in count.segmented),
             tuple(job.source for job in self.kept),
             (*self.broken, *count.broken),
+            tuple(count.said),
         )
 
 
@@ -155,6 +158,7 @@ def segment_files(
     resume: bool = False,
     workers: int = 1,
     dask: str | None = None,
+    max_memory: int | str | None = None,
     progress: Callable[[int, int], None] | None = None,
     said: Callable[[str], None] | None = None,
     **options: Any,
@@ -182,6 +186,8 @@ def segment_files(
         workers: processes that share the images and the processors; 1: this one.
         dask: address of a Dask scheduler, such as "tcp://10.0.0.1:8786", whose
             workers segment; they see weights, images and output by the same paths.
+        max_memory: that each process may hold, such as "2GB"; None: half of what is
+            free. Of images that do not fit labels and table are written, in pieces.
         progress: called with (frames done, frames in all), by one thread at a time.
         said: called with a line on how files are understood.
         options: `tta`, `tile`, `threshold`, `min_size`, `fill_holes`, `closing`; see
@@ -214,6 +220,7 @@ def segment_files(
         calibrate=calibrate,
         overwrite=overwrite,
         resume=resume,
+        max_memory=max_memory,
         said=said,
         **options,
     )
@@ -235,6 +242,7 @@ def plan(
     calibrate: str | os.PathLike[str] | None = None,
     overwrite: bool = False,
     resume: bool = False,
+    max_memory: int | str | None = None,
     said: Callable[[str], None] | None = None,
     **options: Any,
 ) -> Batch:
@@ -282,6 +290,7 @@ def plan(
         channel=channel,
         pixel_size=pixel_size,
         options=options,
+        max_memory=None if max_memory is None else memory.as_bytes(max_memory),
     )
     found, broken = jobs.opened(sources, settings, facts, said)
     if not found:
@@ -399,6 +408,7 @@ class _Count:
         self.objects = 0
         self.segmented: set[Path] = set()
         self.broken: list[Broken] = []
+        self.said: list[str] = []
         self._done, self._frames = 0, sum(job.frames for job in batch.jobs)
         self._progress, self._lock = progress, threading.Lock()
 
@@ -409,6 +419,7 @@ class _Count:
             else:
                 self.objects += outcome.objects
                 self.segmented.add(job.source)
+                self.said += [outcome.said] if outcome.said else []
 
     def tick(self, frames: int) -> None:
         with self._lock:

@@ -9,7 +9,8 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from unet_zoo.devices.choosing import DISTRIBUTIONS, distribute
-from unet_zoo.devices.fusing import fuse
+from unet_zoo.devices.compiling import compiled
+from unet_zoo.devices.fusing import exportable, fuse
 from unet_zoo.devices.replicas import Devices, several_hosts, share
 from unet_zoo.errors import InputError, unknown
 
@@ -22,8 +23,10 @@ __all__ = [
     "Devices",
     "choose_backend",
     "compile_xla",
+    "compiled",
     "deterministic",
     "distribute",
+    "exportable",
     "fuse",
     "is_deterministic",
     "precision",

@@ -36,6 +36,32 @@ def fuse(network: keras.Model) -> None:
             layer.call = functools.partial(_call, layer, type(layer).call)
 
 
+def exportable(network: keras.Model) -> None:
+    """Undo `fuse`, and let layers compute by operations that converters know well.
+
+    What batch normalisation itself computes becomes part of the convolution before it,
+    and nearest upsampling is one operation, not ten. Values do not change. The network
+    is one to export on TensorFlow and then to forget.
+    """
+    import keras
+
+    for layer in network._flatten_layers():
+        if getattr(vars(layer).get("call"), "func", None) is _call:
+            del layer.call
+        if type(layer) is keras.layers.UpSampling2D and (
+            layer.interpolation == "nearest"
+            and layer.data_format == "channels_last"
+            and len(set(layer.size)) == 1
+        ):
+            layer.call = functools.partial(_repeated, layer.size[0])
+
+
+def _repeated(size: int, inputs: Any) -> Any:
+    import tensorflow as tf
+
+    return tf.nn.depth_to_space(tf.concat([inputs] * size**2, axis=-1), size)
+
+
 def can_fuse(layer: keras.layers.BatchNormalization) -> bool:
     """Return whether the single operation does what the layer does."""
     spoken_for = {"_moments", "call"} & set(vars(layer))  # by replicas, or already

@@ -80,14 +80,7 @@ def write_tiff(
     ...     "PhysicalSizeX" in file.ome_metadata
     True
     """
-    metadata: dict[str, Any] = {"axes": axes}
-    more: dict[str, Any] = {}
-    if pixel_size is not None:
-        height, width = pixel_size
-        metadata |= {"PhysicalSizeX": width, "PhysicalSizeXUnit": "µm"}
-        metadata |= {"PhysicalSizeY": height, "PhysicalSizeYUnit": "µm"}
-        # For readers that look at TIFF's own tags.
-        more = {"resolution": (1e4 / width, 1e4 / height), "resolutionunit": 3}
+    metadata, more = tiff_facts(axes, pixel_size)
     if channels:
         metadata["Channel"] = {"Name": list(channels)}
     with replacing(path) as part:
@@ -100,6 +93,25 @@ def write_tiff(
             metadata=metadata,
             **more,
         )
+
+
+def tiff_facts(
+    axes: str, pixel_size: tuple[float, float] | None
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return what tifffile is told of axes and pixel size: metadata, and other words.
+
+    >>> tiff_facts("YX", (0.5, 0.5))[1]
+    {'resolution': (20000.0, 20000.0), 'resolutionunit': 3}
+    """
+    metadata: dict[str, Any] = {"axes": axes}
+    more: dict[str, Any] = {}
+    if pixel_size is not None:
+        height, width = pixel_size
+        metadata |= {"PhysicalSizeX": width, "PhysicalSizeXUnit": "µm"}
+        metadata |= {"PhysicalSizeY": height, "PhysicalSizeYUnit": "µm"}
+        # For readers that look at TIFF's own tags.
+        more = {"resolution": (1e4 / width, 1e4 / height), "resolutionunit": 3}
+    return metadata, more
 
 
 def write_png(path: str | os.PathLike[str], rgb: np.ndarray) -> None:

@@ -7,8 +7,9 @@ numbers do is up to `augment`, on the device.
 
 from __future__ import annotations
 
+from unet_zoo.memory import as_bytes, default_memory
 from unet_zoo.pipeline.feed import batches, class_weights, window_size
-from unet_zoo.pipeline.memory import as_bytes, default_memory, hold
+from unet_zoo.pipeline.memory import hold
 from unet_zoo.pipeline.stacks import Stacks, choose_scale, prepare, with_scale
 
 __all__ = [

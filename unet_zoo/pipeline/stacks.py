@@ -22,7 +22,7 @@ import numpy as np
 
 from unet_zoo import _version, catalog, files, images
 from unet_zoo.errors import InputError
-from unet_zoo.pipeline.memory import as_bytes, default_memory
+from unet_zoo.memory import as_bytes, default_memory
 from unet_zoo.pipeline.packing import Packed, pack
 from unet_zoo.recipe import Recipe
 from unet_zoo.targets import Target

@@ -1,0 +1,223 @@
+"""Segment images that do not fit into memory."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import inspect
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from unet_zoo import memory
+from unet_zoo.errors import InputError, unknown
+from unet_zoo.streaming import labels, planning, sources
+from unet_zoo.streaming.frames import Run
+from unet_zoo.streaming.planning import Plan
+
+if TYPE_CHECKING:
+    import pandas
+
+
+@dataclasses.dataclass(frozen=True)
+class Summary:
+    """What `stream` did.
+
+    Attributes:
+        shape: of the image (T, Y, X).
+        objects: how many were found, frame by frame.
+        table: one row per object, the frame first: area, centroid, bounding box, mean
+            intensity and whether it touches the edge, as in `outputs.table`.
+        joined: objects put together from what several blocks saw of them because they
+            are larger than the overlap; they may differ from those of the whole image.
+        overhead: pixels computed over pixels of the result.
+        reused: empty tiles that were not computed again.
+        plan: how the image was cut.
+        seconds: that it took.
+        peak: most bytes that the process held, as sampled.
+    """
+
+    shape: tuple[int, int, int]
+    objects: tuple[int, ...]
+    table: pandas.DataFrame
+    joined: int
+    overhead: float
+    reused: int
+    plan: Plan
+    seconds: float
+    peak: int
+
+    def __str__(self) -> str:
+        count, frames = sum(self.objects), self.shape[0]
+        size = " x ".join(str(each) for each in self.shape[1:])
+        joined = f", {self.joined} of them joined from parts" if self.joined else ""
+        per = self.seconds / np.prod(self.shape) * 1e6
+        return (
+            f"{count} objects{joined} in {frames} frame{'s' * (frames != 1)} of "
+            f"{size}; {self.plan}: {self.overhead:.3f} pixels computed for each; "
+            f"{self.peak / 1e6:.0f} MB at most, {self.seconds:.1f} s ({per:.2f} s per "
+            f"megapixel); objects were found in blocks of {self.plan.block} that see "
+            f"{self.plan.overlap} pixels around them"
+        )
+
+
+def stream(
+    segmenter: Any,
+    image: Any,
+    output: Any,
+    *,
+    max_memory: int | str = "2GB",
+    tta: int | None = None,
+    overlap: int | None = None,
+    pixel_size: float | tuple[float, float] | None = None,
+    progress: Callable[[int, int], None] | None = None,
+    **options: Any,
+) -> Summary:
+    """Segment an image of any size in bounded memory; return what was done.
+
+    The labels are those that `segmenter.segment` gives the whole image, numbered in
+    raster order: values are normalised by the statistics of the whole image, a pixel's
+    prediction is that of the whole image, and objects are decoded in blocks that see
+    their surroundings, then joined. An object that is larger than what two blocks see
+    in common is joined from its parts; holes wider than that may stay open.
+
+    Args:
+        segmenter: a `Segmenter` or an ensemble of them.
+        image: an array or memory map (Y, X), (Y, X, C) or (T, Y, X, C), or anything
+            with `shape` (T, Y, X, C), `dtype` and `read(frame, rows, columns)`.
+        output: path of a TIFF to write (tiled BigTIFF, zlib, uint16 or uint32), or an
+            array (Y, X) or (T, Y, X) to write into.
+        max_memory: that the process may hold in all, such as "2GB". The names of the
+            objects, 4 bytes per pixel, are kept in a file beside the output meanwhile.
+        tta: as in `segment`; not 7.
+        overlap: how many pixels a block sees beyond itself; None: 128, more where
+            `min_size` or `closing` ask for it.
+        pixel_size: in micrometres, as in `segment`.
+        progress: called with (rows of blocks done, rows of blocks in all).
+        options: of the decoder, see `segment`.
+
+    Raises:
+        InputError: for what `segment` refuses, and for too little memory.
+
+    Example:
+        >>> import numpy as np
+        >>> from unet_zoo import registry, segmenter
+        >>> network = registry.build("unet", classes=3, filters=2, padding="same")
+        >>> facts = segmenter.describe(
+        ...     "unet", {"filters": 2, "padding": "same"}, channels=1
+        ... )
+        >>> labels = np.zeros((70, 90), "uint16")
+        >>> small = segmenter.Segmenter(network, facts)
+        >>> stream(small, np.zeros((70, 90)), labels, max_memory="64GB").shape
+        (1, 70, 90)
+    """
+    begun = time.monotonic()
+    source = sources.as_source(image)
+    _check(segmenter, source, options)
+    given = memory.as_bytes(max_memory)
+    frames, height, width = source.shape[:3]
+    where = _folder(output, (frames, height, width))
+    with contextlib.ExitStack() as stack:
+        watch = stack.enter_context(_watching())
+        run = Run(segmenter, source, given, tta, overlap, pixel_size, options, progress)
+        scratches = []
+        for frame in range(frames):
+            scratch = stack.enter_context(labels.Scratch(where, (height, width)))
+            scratches.append(scratch)
+            run.frame(frame, scratch)
+        objects = tuple(count for _, count in run.names)
+        dtype: type = np.uint16 if max(objects) < 2**16 else np.uint32
+        tables = [
+            labels.Table(count, (height, width), source.shape[3]) for count in objects
+        ]
+        parts = labels.tiles(
+            scratches, [names for names, _ in run.names], tables, source, dtype
+        )
+        if where is not None:
+            shape, there = (frames, height, width), getattr(image, "pixel_size", None)
+            labels.write_tiff(output, shape, parts, dtype, there)
+        else:
+            for frame, top, left, tile in parts:
+                place = np.s_[top : top + tile.shape[0], left : left + tile.shape[1]]
+                whole = (frame, *place) if len(output.shape) == 3 else place
+                output[whole] = tile
+    return Summary(
+        shape=(frames, height, width),
+        objects=objects,
+        table=_table(tables),
+        joined=run.joined,
+        overhead=run.work.overhead,
+        reused=run.work.reused,
+        plan=run.plan,
+        seconds=time.monotonic() - begun,
+        peak=watch[0],
+    )
+
+
+def _check(segmenter: Any, source: sources.Source, options: dict[str, Any]) -> None:
+    """Refuse what `segment` refuses, before anything slow begins."""
+    from unet_zoo import targets
+
+    # All but the labels.
+    known = ("threshold", *list(inspect.signature(targets.clean).parameters)[1:])
+    for word in options:
+        if word not in known:
+            raise unknown(kind="option of stream", word=word, options=known)
+    wanted, there = segmenter.facts["channels"], source.shape[3]
+    if there != wanted:
+        message = (
+            f"`image` must have {wanted} channel(s), as the network was trained with. "
+            f"Received: {there}, of the shape (T, Y, X, C) {tuple(source.shape)}. "
+            "Choose those that it knows"
+        )
+        raise InputError(message)
+
+
+def _folder(output: Any, shape: tuple[int, int, int]) -> Path | None:
+    """Return the folder that holds the output; None: it is an array that fits."""
+    if isinstance(output, str | os.PathLike):
+        folder = Path(output).parent
+        if not folder.is_dir():
+            message = f"Cannot write {output}: make the folder {folder} first"
+            raise InputError(message)
+        return folder
+    received = tuple(getattr(output, "shape", ()))
+    if received != shape and not (shape[0] == 1 and received == shape[1:]):
+        message = (
+            f"`output` must be a path or an array of shape {shape}, that of the image. "
+            f"Received: {received or type(output).__name__}"
+        )
+        raise InputError(message)
+    return None
+
+
+def _table(tables: list[labels.Table]) -> pandas.DataFrame:
+    import pandas
+
+    frames = [table.frame() for table in tables]
+    for number, frame in enumerate(frames):
+        frame.insert(0, "frame", number)
+    return pandas.concat(frames, ignore_index=True)
+
+
+@contextlib.contextmanager
+def _watching() -> Iterator[list[int]]:
+    """Yield a list of one number: the most bytes that this process has held."""
+    most, over = [planning.resident()], threading.Event()
+
+    def watch() -> None:
+        while not over.wait(0.02):
+            most[0] = max(most[0], planning.resident())
+
+    watcher = threading.Thread(target=watch, daemon=True)
+    watcher.start()
+    try:
+        yield most
+    finally:
+        over.set()
+        watcher.join()
