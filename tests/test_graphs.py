@@ -11,6 +11,7 @@ import pytest
 
 from unet_zoo import graphs, registry, segmenter, tiling
 from unet_zoo.graphs import strips
+from unet_zoo.segmenter import segmenting
 
 SHARED = {"filters": 4, "depth": 2, "normalization": "batch"}
 MODELS = {"unet": {**SHARED, "padding": "same"}, "resunet": SHARED}
@@ -143,7 +144,7 @@ def test_normalisation_and_upsampling_are_converted_to_what_is_quick(files, cach
 
 @pytest.mark.parametrize("engine", ["keras", "openvino"])
 def test_large_images_are_fed_in_rows_by_several_threads(files, engine, monkeypatch):
-    monkeypatch.setattr(segmenter, "_WHOLE", 1000)
+    monkeypatch.setattr(segmenting, "_WHOLE", 1000)
     loaded = segmenter.load(files["unet"], engine=engine)
     pictures = [picture(90 + 7 * n, 110)[..., 0] for n in range(6)]
     told: list[tuple[int, int]] = []

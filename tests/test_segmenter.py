@@ -9,6 +9,7 @@ import pytest
 from unet_zoo import registry, segmenter, tiling, weights
 from unet_zoo.catalog import Dataset, Example
 from unet_zoo.errors import InputError
+from unet_zoo.segmenter import segmenting
 
 SAME = {"filters": 2, "depth": 2, "padding": "same"}
 VALID = {"filters": 2, "depth": 2, "padding": "valid"}
@@ -85,7 +86,7 @@ def test_stacks_are_segmented_frame_by_frame(same):
 @pytest.mark.parametrize("kept", [2**30, 0])
 def test_a_result_knows_what_was_predicted(kept, same, monkeypatch):
     """Kept where that is little, otherwise predicted anew when it is asked for."""
-    monkeypatch.setattr(segmenter, "_KEPT", kept)
+    monkeypatch.setattr(segmenting, "_KEPT", kept)
     stack = picture(3, 40, 30, 1)
     for image in (stack, stack[0]):
         found = same.segment(image, tta=4)
