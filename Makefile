@@ -39,7 +39,7 @@ demo: $(VENV)/installed
 	$(BIN)/python examples/coins.py
 
 test: $(VENV)/installed-dev
-	$(BIN)/python -m pytest -q
+	$(BIN)/python -m pytest -q -n 2 --dist loadfile
 
 lint: $(VENV)/installed-dev
 	$(BIN)/ruff format --check .

@@ -44,48 +44,13 @@ def pytorch(given: argparse.Namespace) -> tuple[int, Callable[[], Any]]:
     """Return the parameters and a step of PyTorch's own loop."""
     import torch
     from torch import nn
+    from torch_unet import UNet
 
     torch.manual_seed(0)
-
-    def twice(ins: int, outs: int) -> nn.Module:
-        return nn.Sequential(
-            nn.Conv2d(ins, outs, 3, padding=1, bias=False),
-            nn.BatchNorm2d(outs),
-            nn.ReLU(inplace=True),
-            nn.Conv2d(outs, outs, 3, padding=1, bias=False),
-            nn.BatchNorm2d(outs),
-            nn.ReLU(inplace=True),
-        )
-
-    class UNet(nn.Module):
-        def __init__(self, filters: int, depth: int) -> None:
-            super().__init__()
-            widths = [filters * 2**level for level in range(depth + 1)]
-            ins = [1, *widths]
-            self.down = nn.ModuleList(map(twice, ins, widths))
-            self.up = nn.ModuleList(
-                nn.ConvTranspose2d(2 * width, width, 2, stride=2)
-                for width in widths[:-1]
-            )
-            self.merge = nn.ModuleList(twice(2 * width, width) for width in widths[:-1])
-            self.head = nn.Conv2d(filters, 2, 1)
-
-        def forward(self, x: torch.Tensor) -> torch.Tensor:
-            skips = []
-            for stage in self.down[:-1]:
-                x = stage(x)
-                skips.append(x)
-                x = nn.functional.max_pool2d(x, 2)
-            x = self.down[-1](x)
-            for up, merge, skip in zip(
-                reversed(self.up), reversed(self.merge), reversed(skips), strict=True
-            ):
-                x = merge(torch.cat([skip, up(x)], dim=1))
-            return self.head(x)
-
     place = "cuda" if torch.cuda.is_available() else "cpu"
     torch.backends.cudnn.benchmark = True
-    network = UNet(given.filters, given.depth).to(place)
+    widest = given.filters * 2**given.depth
+    network = UNet(given.filters, given.depth, widest, classes=2).to(place)
     network = network.to(memory_format=torch.channels_last)
     optimizer = torch.optim.Adam(network.parameters(), 1e-3)
     images = torch.randn(given.batch, 1, given.patch, given.patch, device=place)
