@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -150,6 +151,18 @@ def test_threads_share_an_engine(weights):
         together = list(pool.map(found.predict, images))
     for image, prediction in zip(images, together, strict=True):
         np.testing.assert_array_equal(prediction, found.predict(image))
+
+
+def test_many_images_at_once_give_what_each_gives_alone(weights):
+    alone = segmenter.load(weights, engine="openvino")
+    many = segmenter.Ensemble([alone, alone], alone.facts).for_many()
+    cores = len(os.sched_getaffinity(0))
+    assert (alone.lanes, many.lanes) == (1, min(4, cores))
+    images = [picture(size, 40) for size in range(32, 72, 4)]
+    with ThreadPoolExecutor(many.lanes) as pool:
+        together = list(pool.map(many.predict, images))
+    for image, prediction in zip(images, together, strict=True):
+        np.testing.assert_array_equal(prediction, alone.predict(image))
 
 
 @pytest.mark.parametrize("engine", ["openvino", "keras"])

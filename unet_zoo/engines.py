@@ -7,6 +7,7 @@ TensorFlow is imported: a command starts within a second, and runs faster.
 
 from __future__ import annotations
 
+import copy
 import functools
 import hashlib
 import importlib
@@ -20,7 +21,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from unet_zoo import files
+from unet_zoo import files, memory
 from unet_zoo.errors import InputError, unknown
 
 if TYPE_CHECKING:
@@ -31,6 +32,8 @@ PRECISIONS = ("float32", "bfloat16", "int8")
 _PACKAGES = {"openvino": ("openvino",), "onnx": ("onnxruntime", "tf2onnx")}
 _FILES = {"openvino": "model.xml", "onnx": "model.onnx"}
 _FORMAT = 2  # of what lies in the cache
+_LANES = 4  # images that are predicted at once, where there are as many cores
+_LANE = 2**30  # bytes of one of them, about, at a million pixels
 
 
 class Engine(Protocol):
@@ -39,10 +42,12 @@ class Engine(Protocol):
     Attributes:
         step: the multiple that the heights and widths of its images must be of.
         halo: how far a pixel's result depends on others, None where that is not known.
+        lanes: how many threads should call it at once.
     """
 
     step: int
     halo: int | None
+    lanes: int
 
     def __call__(self, batch: np.ndarray) -> np.ndarray: ...
 
@@ -145,20 +150,37 @@ class OpenVINO:
     def __init__(
         self, path: Path, step: int, halo: int | None, precision: str = "float32"
     ) -> None:
-        openvino = import_openvino()
-
         self.path, self.step, self.halo = path, step, halo
         self.options = {
             "PERFORMANCE_HINT": "LATENCY",
             # Of an int8 network, what is not int8 stays exact.
             "INFERENCE_PRECISION_HINT": "bf16" if precision == "bfloat16" else "f32",
         }
-        options = dict(self.options)
-        if os.access(path.parent, os.W_OK):
+        self.lanes = 1
+        self._compile(self.options)
+
+    def _compile(self, options: dict[str, str]) -> None:
+        folder = self.path.parent
+        if os.access(folder, os.W_OK):
             # What is compiled is kept as well: that takes longer than to segment.
-            options["CACHE_DIR"] = str(path.parent / "compiled")
-        self._compiled = openvino.Core().compile_model(str(path), "CPU", options)
+            options = {**options, "CACHE_DIR": str(folder / "compiled")}
+        core = import_openvino().Core()
+        self._compiled = core.compile_model(str(self.path), "CPU", options)
         self._local = threading.local()
+
+    def for_many(self) -> OpenVINO:
+        """Return an engine that up to four threads may call at once; `lanes` says it.
+
+        Each has cores of its own: no core waits for another at the end of a layer.
+        """
+        if hasattr(os, "sched_getaffinity"):
+            cores = len(os.sched_getaffinity(0))
+        else:
+            cores = os.cpu_count() or 1
+        many = copy.copy(self)
+        many.lanes = max(1, min(_LANES, cores, memory.default_memory() // _LANE))
+        many._compile({**self.options, "NUM_STREAMS": str(many.lanes)})
+        return many
 
     def __call__(self, batch: np.ndarray) -> np.ndarray:
         import numpy as np
@@ -178,7 +200,7 @@ class ONNX:
     ) -> None:
         import onnxruntime
 
-        self.step, self.halo = step, halo
+        self.step, self.halo, self.lanes = step, halo, 1
         self._session = onnxruntime.InferenceSession(
             str(path), providers=["CPUExecutionProvider"]
         )

@@ -110,9 +110,10 @@ def _boundaries(
     ):
         a, b = labels[here], labels[there]
         meet = (a != b) & (a > 0) & (b > 0)
-        pairs.append(np.sort(np.stack([a[meet], b[meet]], axis=1), axis=1))
-        seen.append(np.maximum(border[here], border[there])[meet])
-        saddles.append(np.minimum(height[here], height[there])[meet])
+        a, b = a[meet], b[meet]
+        pairs.append(np.stack([np.minimum(a, b), np.maximum(a, b)], axis=1))
+        seen.append(np.maximum(border[here][meet], border[there][meet]))
+        saddles.append(np.minimum(height[here][meet], height[there][meet]))
     which, index = np.unique(np.concatenate(pairs), axis=0, return_inverse=True)
     index = index.reshape(-1)
     length = np.bincount(index, minlength=len(which))

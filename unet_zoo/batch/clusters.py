@@ -85,7 +85,9 @@ def segment(job: Job) -> pipeline.Outcome:
     outcomes: list[pipeline.Outcome] = []
     with _loading:
         segmenter = _loaded(job.settings.network)
-    pipeline.run(segmenter, [job], lambda _, outcome: outcomes.append(outcome))
+    pipeline.run(
+        segmenter, [job], lambda _, outcome: outcomes.append(outcome), several=False
+    )
     return outcomes[0]
 
 

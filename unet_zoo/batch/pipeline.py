@@ -1,7 +1,8 @@
 """One process segments images so that nothing waits: the stages overlap.
 
-A thread reads ahead, the caller's thread runs the network, others make objects of its
-predictions and write them. What is held at a time is bounded, in bytes and in images.
+A thread reads ahead, as many run the network as its engine likes best, others make
+objects of its predictions and write them. What is held at a time is bounded, in bytes
+and in images.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import dataclasses
 import queue
 import threading
 from collections.abc import Callable, Iterable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -50,6 +51,7 @@ def run(
     report: Callable[[Job, Outcome], None],
     tick: Callable[[int], None] = lambda frames: None,
     stop: threading.Event | None = None,
+    several: bool = True,
 ) -> None:
     """Segment images and write their results, all of an image or none.
 
@@ -59,6 +61,7 @@ def run(
         report: called by some thread with each image once it is written or given up.
         tick: called by some thread with the number of frames segmented since.
         stop: once set, no further frame is begun, and `Stopped` raised.
+        several: there are so many frames that predicting some at once pays.
 
     Raises:
         Exception: what went wrong with more than one image, such as a full disk.
@@ -68,16 +71,19 @@ def run(
     failures: list[BaseException] = []
 
     def end(work: _Work) -> None:
-        """Write an image; its frames come before this in the line of tasks."""
+        """Write an image whose frames are all done, or given up."""
         try:
             outcome = work.finish()
             tick(work.job.frames - work.decoded)
             report(work.job, outcome)
         except BaseException as error:
-            failures.append(error)
-            ready.put(None)  # so that nobody waits for it
+            fail(error)
         finally:
             room.leave(work.job.weight)
+
+    def fail(error: BaseException) -> None:
+        failures.append(error)
+        ready.put(None)  # so that nobody waits for it
 
     def check() -> None:
         if failures:
@@ -85,8 +91,30 @@ def run(
         if stop is not None and stop.is_set():
             raise Stopped
 
+    def predicted(work: _Work, number: int) -> None:
+        try:
+            found = work.predict(number)
+            finishing.submit(decoded, work, number, found)
+        except BaseException as error:
+            waiting.release()
+            fail(error)
+
+    def decoded(work: _Work, number: int, found: np.ndarray | None) -> None:
+        try:
+            last = work.decode(number, found)
+        except BaseException as error:
+            fail(error)
+        else:
+            if last:
+                end(work)
+        finally:
+            waiting.release()
+
+    many = segmenter.for_many() if several else segmenter
+    lanes = many.lanes
+    network = ThreadPoolExecutor(lanes, thread_name_prefix="network")
     finishing = ThreadPoolExecutor(_FINISHERS, thread_name_prefix="finishing")
-    waiting = threading.Semaphore(_WAITING)
+    waiting = threading.Semaphore(lanes + _WAITING)
     arguments = (jobs, room, ready)
     threading.Thread(target=_read, args=arguments, name="reading", daemon=True).start()
     try:
@@ -104,17 +132,18 @@ def run(
                 tick(job.frames)
                 room.leave(job.weight)
                 continue
-            work = _Work(segmenter, job, image, tick)
+            work = _Work(many, job, image, tick)
             for number in range(job.frames):
+                waiting.acquire()
                 check()
-                if not work.predict(number, finishing, waiting):
-                    break
-            finishing.submit(end, work)
+                network.submit(predicted, work, number)
             del work, image  # or they stay while the next image is waited for
+        network.shutdown()
         finishing.shutdown()
         check()
     finally:
         room.close()
+        network.shutdown(cancel_futures=True)
         finishing.shutdown(cancel_futures=True)
 
 
@@ -141,35 +170,31 @@ class _Work:
         options = job.settings.options
         self._seeing = {key: options[key] for key in _SEEING if key in options}
         self._decoding = {k: v for k, v in options.items() if k not in _SEEING}
-        self._frames: list[Future[Result]] = []
+        self._frames: dict[int, Result] = {}
+        self._left, self._lock = job.frames, threading.Lock()
         self._error: BaseException | None = None
 
-    def predict(
-        self, number: int, finishing: ThreadPoolExecutor, waiting: threading.Semaphore
-    ) -> bool:
-        """Predict a frame, have it decoded; return whether to go on with the image."""
-        frame = self._image[number]
-        try:
-            prediction = self._segmenter.predict(
-                frame, **self.job.scaling, **self._seeing
-            )
-        except BROKEN as error:
-            self._error = error
-        if self._error is not None:
-            return False
-
-        def decode() -> Result:
+    def predict(self, number: int) -> np.ndarray | None:
+        """Return the prediction of a frame, None where the image is given up."""
+        if self._error is None:
             try:
-                return self._decode(frame, prediction)
+                return self._segmenter.predict(
+                    self._image[number], **self.job.scaling, **self._seeing
+                )
             except BROKEN as error:
                 self._error = error
-                raise
-            finally:
-                waiting.release()
+        return None
 
-        waiting.acquire()
-        self._frames.append(finishing.submit(decode))
-        return True
+    def decode(self, number: int, prediction: np.ndarray | None) -> bool:
+        """Make objects of a prediction; return whether that was the last frame."""
+        if prediction is not None:
+            try:
+                self._frames[number] = self._decode(self._image[number], prediction)
+            except BROKEN as error:
+                self._error = error
+        with self._lock:
+            self._left -= 1
+            return not self._left
 
     def _decode(self, frame: np.ndarray, prediction: np.ndarray) -> Result:
         """Return the objects of a frame."""
@@ -188,16 +213,13 @@ class _Work:
     @property
     def decoded(self) -> int:
         """Return how many frames are objects by now."""
-        return sum(each.done() and not each.exception() for each in self._frames)
+        return len(self._frames)
 
     def finish(self) -> Outcome:
         """Write all results, or none."""
-        try:
-            if self._error is not None:
-                raise self._error
-            frames = [each.result() for each in self._frames]
-        except BROKEN as error:
-            return Outcome(broken=broken(self.job.source, error))
+        if self._error is not None:
+            return Outcome(broken=broken(self.job.source, self._error))
+        frames = [self._frames[number] for number in range(self.job.frames)]
         single = len(frames) == 1
         result = frames[0] if single else outputs.Result.stack(frames, self._image)
         outputs.write(

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from unet_zoo.segmenter import Segmenter
 
 WRITE = ("labels", "csv", "overlay")
+_FEW = 4  # frames; of more, some are predicted at once
 
 
 @dataclasses.dataclass(frozen=True)
@@ -103,7 +104,10 @@ class Batch:
                 elif elsewhere:
                     processes.run(workers, network, self.jobs, report, count.tick)
                 elif segmenter is not None:
-                    pipeline.run(segmenter, self.jobs, report, count.tick)
+                    several = sum(job.frames for job in self.jobs) > _FEW
+                    pipeline.run(
+                        segmenter, self.jobs, report, count.tick, several=several
+                    )
             except KeyboardInterrupt as interrupt:
                 interrupt.add_note(
                     f"{len(count.segmented) + len(self.kept)} of {self.size} images "

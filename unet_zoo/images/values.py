@@ -71,15 +71,23 @@ def to_uint8(image: np.ndarray) -> np.ndarray:
         raise InputError(message)
     shown = {1: [0, 0, 0], 2: [0, 1, 0]}.get(image.shape[-1], [0, 1, 2])
     together = image.dtype == np.uint8 and image.shape[-1] >= 3
-    image = np.where(np.isfinite(image), image, 0).astype(np.float64)
     image = image[..., : max(shown) + 1]
+    if image.dtype.kind not in "bu":
+        image = np.where(np.isfinite(image), image, 0).astype(np.float64)
     axis = None if together else (0, 1)
     low, high = np.percentile(image, (1, 99), axis=axis)
     flat = high <= low
     low = np.where(flat, image.min(axis=axis), low)
     high = np.where(flat, image.max(axis=axis), high)
-    image = (image - low) / np.where(high > low, high - low, 1)
-    return np.round(np.clip(image, 0, 1) * 255).astype(np.uint8)[..., shown]
+    spread = np.where(high > low, high - low, 1)
+
+    def stretched(values: np.ndarray) -> np.ndarray:
+        return np.round(np.clip((values - low) / spread, 0, 1) * 255).astype(np.uint8)
+
+    if image.dtype == np.uint8 and image.shape[-1] == 1:
+        # Few values: a table of them takes a tenth of the time.
+        return stretched(np.arange(256.0))[image][..., shown]
+    return stretched(image)[..., shown]
 
 
 def rescale(

@@ -36,6 +36,13 @@ class Ensemble(Segmenter):
             message += f" Each of its {len(self.members)} `members` has."
         raise AttributeError(message)
 
+    @property
+    def lanes(self) -> int:
+        return min(member.lanes for member in self.members)
+
+    def for_many(self) -> Segmenter:
+        return Ensemble([member.for_many() for member in self.members], self.facts)
+
     def predict(
         self,
         image: np.ndarray,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import functools
 import math
 import os
@@ -103,6 +104,20 @@ class Segmenter:
     def name(self) -> str:
         """Return the name of the zoo entry, or of the architecture."""
         return str(self.facts.get("name", self.facts["model"]))
+
+    @property
+    def lanes(self) -> int:
+        """Return how many threads should call `predict` at once."""
+        return 1 if self._engine is None else self._engine.lanes
+
+    def for_many(self) -> Segmenter:
+        """Return a segmenter of the same network for many images, some at once."""
+        widened = getattr(self._engine, "for_many", None)
+        if widened is None:
+            return self
+        many = copy.copy(self)
+        many._engine = widened()
+        return many
 
     def segment(
         self,
