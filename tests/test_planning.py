@@ -138,16 +138,17 @@ def test_the_command_line_is_done_in_time(folder, tmp_path):
     words = ["train", "unet", "--dataset", str(folder), "--recipe", "auto"]
     words += ["--output", str(tmp_path / "run"), "--filters", "2", "--depth", "1"]
     hours = 18 / 3600
-    for _ in range(4):
+    for attempt in range(1, 5):
         started = time.monotonic()
         done = CliRunner().invoke(cli.main, [*words, "--hours", str(hours)])
         spent = time.monotonic() - started
         if done.exit_code == 0:
             break
-        # On a machine that is busy or slow: what it asks for must do.
+        # On a machine that is busy or slow: what it asks for must do, or, where others
+        # began to use it since, some times as much.
         asked = re.search(r"too short.*--hours (\d+\.\d+)", done.output)
         assert asked, done.output
-        hours = float(asked[1])
+        hours = attempt * float(asked[1])
     assert done.exit_code == 0, done.output
     # Others may have begun to use the machine since the steps were measured.
     assert spent < 1.3 * 3600 * hours
