@@ -87,16 +87,10 @@ def command(
         raise errors.InputError(message)
     shown = _calibration.of_dataset(calibrate, precision, data)
     segmenter = _common.load(file, backend, engine, precision, shown)
-    import tqdm
-
     from unet_zoo import evaluation
 
     chosen = _common.given(**options)
-    with tqdm.tqdm(total=len(examples), unit="frame", disable=None, leave=False) as bar:
-
-        def show(done: int, total: int) -> None:
-            bar.update(done - bar.n)
-
+    with _common.progress_bar("frame") as show:
         scores = evaluation.evaluate(
             segmenter,
             examples,

@@ -56,26 +56,38 @@ def evaluate(
     Raises:
         InputError: for an unknown metric, and without anything to measure against.
     """
-    if names is None:
-        names = METRICS if kind == "instances" else OF_CLASSES
-    for name in names:
+    for name in names or ():
         if name not in METRICS:
             raise unknown(kind="metric", word=name, options=METRICS)
-    predictions = []
+    predictions = segmented(model, examples, progress=progress, **options)
+    return score(examples, predictions, names, kind)
+
+
+def segmented(
+    model: Segments,
+    examples: Sequence[catalog.Example],
+    *,
+    progress: Callable[[int, int], None] | None = None,
+    **options: Any,
+) -> list[np.ndarray]:
+    """Return the labels that a model gives each example; see `evaluate`."""
+    labels = []
     for number, example in enumerate(examples, start=1):
-        predictions.append(np.asarray(model.segment(example.image, **options)))
+        labels.append(np.asarray(model.segment(example.image, **options)))
         if progress is not None:
             progress(number, len(examples))
-    return score(examples, predictions, names, kind)
+    return labels
 
 
 def score(
     examples: Sequence[catalog.Example],
     predictions: Sequence[np.ndarray],
-    names: Sequence[str] = METRICS,
+    names: Sequence[str] | None = None,
     kind: str = "instances",
 ) -> dict[str, Score]:
     """Return the scores of label images made anywhere; see `evaluate`."""
+    if names is None:
+        names = METRICS if kind == "instances" else OF_CLASSES
     referenced = [
         (example.reference, prediction)
         for example, prediction in zip(examples, predictions, strict=True)

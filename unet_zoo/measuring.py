@@ -56,8 +56,7 @@ def measure(
         raise InputError(message)
     tta = int(model.facts["tta"] if tta is None else tta)
     examples, labels = _segmented(model, dataset, split, tta, progress)
-    names = _names(dataset.kind)
-    found = evaluation.score(examples, labels, names, dataset.kind)
+    found = evaluation.score(examples, labels, kind=dataset.kind)
     return weights.Evaluation(
         title=title,
         dataset=dataset.name,
@@ -190,7 +189,7 @@ def repeat(
             examples, labels = _segmented(
                 load(file), data, each.split, each.tta, progress
             )
-            scores = evaluation.score(examples, labels, _names(data.kind), data.kind)
+            scores = evaluation.score(examples, labels, kind=data.kind)
             found = {name: score.value for name, score in scores.items()}
         except InputError as error:
             problem = str(error)
@@ -225,10 +224,6 @@ def _weights_of(entry: weights.Entry, of: weights.Evaluation) -> Path:
     return weights.find(path, sha256=of.sha256)
 
 
-def _names(kind: str) -> Sequence[str]:
-    return evaluation.METRICS if kind == "instances" else evaluation.OF_CLASSES
-
-
 def _segmented(
     model: segmenter.Segmenter,
     dataset: catalog.Dataset,
@@ -240,9 +235,5 @@ def _segmented(
     if not examples:
         message = f"The split {split!r} of {dataset.name} holds no images."
         raise InputError(message)
-    labels = []
-    for number, example in enumerate(examples, start=1):
-        labels.append(model.segment(example.image, tta=tta).labels)
-        if progress is not None:
-            progress(number, len(examples))
+    labels = evaluation.segmented(model, examples, progress=progress, tta=tta)
     return examples, labels

@@ -7,9 +7,23 @@ import math
 import numpy as np
 import scipy.ndimage
 
+from unet_zoo.errors import InputError
+
 # How many turned copies of an image may be averaged: itself, its flips, rotations by
 # sevenths of the circle (Ronneberger et al. 2015), its flips and their transposes.
 TTA = (1, 4, 7, 8)
+
+
+def check(tta: int) -> None:
+    """Refuse a number of turned copies that cannot be averaged.
+
+    >>> check(5)
+    Traceback (most recent call last):
+    unet_zoo.errors.InputError: `tta` must be 1, 4, 7 or 8. Received: 5
+    """
+    if tta not in TTA:
+        message = f"`tta` must be 1, 4, 7 or 8. Received: {tta}"
+        raise InputError(message)
 
 
 def turn(image: np.ndarray, index: int, of: int) -> np.ndarray:

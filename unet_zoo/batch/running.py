@@ -333,15 +333,14 @@ def _check_options(facts: Mapping[str, Any], options: Mapping[str, Any]) -> None
     """Refuse options of `segment` that would be refused with every image."""
     import numpy as np
 
-    from unet_zoo import segmenter, targets
+    from unet_zoo import segmenter, targets, turning
 
     known = ("tta", "tile", *segmenter.OPTIONS)
     for word in options:
         if word not in known:
             raise unknown(kind="option of segment", word=word, options=known)
-    if options.get("tta") not in (None, *segmenter.TTA):
-        message = f"`tta` must be 1, 4, 7 or 8. Received: {options['tta']}"
-        raise InputError(message)
+    if options.get("tta") is not None:
+        turning.check(options["tta"])
     target = targets.get(facts["target"], **facts["target_arguments"])
     decoding = {k: v for k, v in options.items() if k in segmenter.OPTIONS}
     target.decode(np.zeros((1, 1, target.channels), np.float32), **decoding)

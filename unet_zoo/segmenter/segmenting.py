@@ -254,9 +254,7 @@ class Segmenter:
         """
         image = self._channels_last(np.asarray(image))
         tta = self.facts["tta"] if tta is None else tta
-        if tta not in TTA:
-            message = f"`tta` must be 1, 4, 7 or 8. Received: {tta}"
-            raise InputError(message)
+        turning.check(tta)
         size = image.shape[:2]
         image = images.normalize(image, self.facts["normalization"])
         scales = self._scales(pixel_size)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import math
 import threading
@@ -239,21 +240,28 @@ def probe(member: Member) -> float:
 
 def peak(function: Callable[[], object]) -> int:
     """Return how many bytes the memory of this process grew while `function` ran."""
-    before, most, over = resident(), 0, threading.Event()
+    before = resident()
+    with watching(0.002) as most:
+        function()
+    return max(most[0], resident()) - before
+
+
+@contextlib.contextmanager
+def watching(every: float = 0.02) -> Iterator[list[int]]:
+    """Yield a list of one number: the most bytes held, seen `every` few seconds."""
+    most, over = [resident()], threading.Event()
 
     def watch() -> None:
-        nonlocal most
-        while not over.wait(0.002):
-            most = max(most, resident())
+        while not over.wait(every):
+            most[0] = max(most[0], resident())
 
     watcher = threading.Thread(target=watch, daemon=True)
     watcher.start()
     try:
-        function()
+        yield most
     finally:
         over.set()
         watcher.join()
-    return max(most, resident()) - before
 
 
 def resident() -> int:

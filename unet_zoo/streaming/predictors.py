@@ -59,9 +59,7 @@ def members(segmenter: Any, tta: int | None) -> list[Member]:
     found = []
     for each in getattr(segmenter, "members", (segmenter,)):
         copies = each.facts["tta"] if tta is None else tta
-        if copies not in turning.TTA:
-            message = f"`tta` must be 1, 4, 7 or 8. Received: {copies}"
-            raise InputError(message)
+        turning.check(copies)
         if copies == 7:
             message = (
                 "`tta` is 7: rotations by sevenths turn the whole image, which does "

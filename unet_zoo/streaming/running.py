@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import inspect
 import os
-import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -123,7 +121,7 @@ def stream(
     frames, height, width = source.shape[:3]
     where = _folder(output, (frames, height, width))
     with contextlib.ExitStack() as stack:
-        watch = stack.enter_context(_watching())
+        most = stack.enter_context(planning.watching())
         run = Run(segmenter, source, given, tta, overlap, pixel_size, options, progress)
         scratches = []
         for frame in range(frames):
@@ -155,19 +153,17 @@ def stream(
         reused=run.work.reused,
         plan=run.plan,
         seconds=time.monotonic() - begun,
-        peak=watch[0],
+        peak=most[0],
     )
 
 
 def _check(segmenter: Any, source: sources.Source, options: dict[str, Any]) -> None:
     """Refuse what `segment` refuses, before anything slow begins."""
-    from unet_zoo import targets
+    from unet_zoo.segmenter import OPTIONS
 
-    # All but the labels.
-    known = ("threshold", *list(inspect.signature(targets.clean).parameters)[1:])
     for word in options:
-        if word not in known:
-            raise unknown(kind="option of stream", word=word, options=known)
+        if word not in OPTIONS:
+            raise unknown(kind="option of stream", word=word, options=OPTIONS)
     wanted, there = segmenter.facts["channels"], source.shape[3]
     if there != wanted:
         message = (
@@ -203,21 +199,3 @@ def _table(tables: list[labels.Table]) -> pandas.DataFrame:
     for number, frame in enumerate(frames):
         frame.insert(0, "frame", number)
     return pandas.concat(frames, ignore_index=True)
-
-
-@contextlib.contextmanager
-def _watching() -> Iterator[list[int]]:
-    """Yield a list of one number: the most bytes that this process has held."""
-    most, over = [planning.resident()], threading.Event()
-
-    def watch() -> None:
-        while not over.wait(0.02):
-            most[0] = max(most[0], planning.resident())
-
-    watcher = threading.Thread(target=watch, daemon=True)
-    watcher.start()
-    try:
-        yield most
-    finally:
-        over.set()
-        watcher.join()
