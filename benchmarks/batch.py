@@ -41,7 +41,7 @@ from unet_zoo import batch, records, segmenter
 from unet_zoo.batch import pipeline
 
 PARTS = ("time", "workers", "dask", "resume")
-BLOCK = 50  # images between which the pipeline and the network alone take turns
+BLOCK = 100  # images between which the pipeline and the network alone take turns
 
 
 def cells(number: int, size: int) -> np.ndarray:

@@ -82,6 +82,15 @@ def test_normalize_refuses():
         images.normalize(np.zeros((4, 5)))
 
 
+@pytest.mark.parametrize("shape", [(1, 1, 1), (7, 5, 1), (40, 30, 3)])
+def test_counted_percentiles_are_numpys(shape):
+    image = np.random.default_rng(0).integers(20, 240, shape).astype("uint8")
+    low, high = np.percentile(image, (1, 99.8), axis=(0, 1))
+    low, high = (low, high) if (high > low).all() else (low, low + 1)
+    counted = images.normalize(image, "percentile")
+    np.testing.assert_allclose(counted, (image - low) / (high - low), atol=1e-6)
+
+
 def test_to_uint8():
     ramp = np.linspace(0, 60000, 1000).reshape(20, 50).astype(np.uint16)
     grey = images.to_uint8(ramp)

@@ -392,6 +392,8 @@ def clean(
             here[mask & (here == 0)] = number
     sizes = np.bincount(out.ravel())
     kept = np.flatnonzero(sizes[1:] >= max(1, min_size)) + 1
+    if len(kept) == len(sizes) - 1:
+        return out
     dense = np.zeros(len(sizes), "int32")
     dense[kept] = np.arange(1, len(kept) + 1)
     return dense[out]

@@ -192,11 +192,16 @@ def predict(
 def mirrored(image: np.ndarray, part: tuple[slice, slice]) -> np.ndarray:
     """Return `part` of an image (Y, X, ...), mirrored where it lies outside.
 
-    The pixels at the border are not doubled.
+    A part that lies inside is a view. The pixels at the border are not doubled.
 
     >>> mirrored(np.array([[1, 2, 3]]), (slice(0, 1), slice(-3, 6)))
     array([[2, 3, 2, 1, 2, 3, 2, 1, 2]])
     """
+    if all(
+        each.start >= 0 and each.stop <= size
+        for each, size in zip(part, image.shape, strict=False)
+    ):
+        return image[part]
     rows, columns = (
         reflect(np.arange(each.start, each.stop), size)
         for each, size in zip(part, image.shape[:2], strict=True)

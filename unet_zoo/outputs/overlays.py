@@ -8,6 +8,7 @@ import numpy as np
 
 from unet_zoo import images
 from unet_zoo.errors import InputError
+from unet_zoo.outputs import shapes
 
 # Bright on grey and far from one another; no blue, which is dark to the eye.
 COLOURS = np.array(
@@ -102,13 +103,12 @@ def checked(labels: np.ndarray, image: np.ndarray) -> np.ndarray:
 
 def _compact(labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return the ids, 0 in front, and for each pixel the place of its id among them."""
-    highest = int(labels.max(initial=0))
-    if highest > 4 * labels.size:  # a table of all numbers would be long
-        ids, compact = np.unique(np.append(labels, 0), return_inverse=True)
-        return ids, compact[:-1].reshape(labels.shape)
-    there = np.zeros(highest + 1, bool)
-    there[labels] = there[0] = True
-    return np.flatnonzero(there), (np.cumsum(there) - 1)[labels]
+    ids = np.append(0, shapes.ids(labels))
+    if ids[-1] > 4 * labels.size:  # a table of all numbers would be long
+        return ids, np.searchsorted(ids, labels).astype(np.int32)
+    place = np.zeros(ids[-1] + 1, np.int32)  # half the bytes, half the time
+    place[ids] = np.arange(len(ids))
+    return ids, place[labels]
 
 
 def _rim(labels: np.ndarray, thickness: int) -> np.ndarray:
@@ -144,9 +144,9 @@ def _colouring(ids: np.ndarray, compact: np.ndarray) -> np.ndarray:
     """
     import scipy.ndimage
 
-    # Surroundings are told from every second pixel where there are many; objects that
+    # Surroundings are told from every fourth pixel where there are many; objects that
     # touch are told apart by all.
-    step = 2 if max(compact.shape) >= 400 else 1
+    step = 4 if max(compact.shape) >= 400 else 1
     coarse = compact[::step, ::step]
     nearest = scipy.ndimage.distance_transform_edt(
         coarse == 0, return_distances=False, return_indices=True

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from unet_zoo.errors import InputError
-from unet_zoo.outputs import overlays, tables, writers
+from unet_zoo.outputs import overlays, shapes, tables, writers
 
 if TYPE_CHECKING:
     import pandas
@@ -157,9 +157,7 @@ class Result:
     @property
     def count(self) -> int:
         """Return how many objects there are, of a stack in all frames together."""
-        return sum(
-            int(np.count_nonzero(np.unique(each.labels) > 0)) for each in self.frames
-        )
+        return sum(len(shapes.ids(each.labels)) for each in self.frames)
 
     def forget(self, again: Callable[[], np.ndarray] | None = None) -> None:
         """Give back the memory of the prediction; `again` makes it anew if asked."""

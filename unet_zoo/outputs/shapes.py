@@ -56,6 +56,22 @@ class Runs:
         return reduced
 
 
+def ids(labels: np.ndarray) -> np.ndarray:
+    """Return (N,) the ids above 0 in whole numbers of any shape, rising.
+
+    >>> ids(np.array([[7, 0], [-1, 2]]))
+    array([2, 7])
+    """
+    labels = np.maximum(labels, 0)
+    highest = int(labels.max(initial=0))
+    if highest > 4 * labels.size:  # a table of all numbers would be long
+        found = np.unique(labels)
+        return found[found > 0]
+    there = np.zeros(highest + 1, bool)
+    there[labels] = True
+    return np.flatnonzero(there[1:]) + 1
+
+
 def runs(labels: np.ndarray) -> Runs:
     """Return the runs of all objects (above 0) of labels (Y, X).
 
