@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 
 import keras
 import numpy as np
@@ -153,3 +154,11 @@ def test_the_same_seed_gives_the_same_noise():
     noise = keras.ops.convert_to_numpy(augment.hashed_normal(seeds, (8, 8, 1)))
     np.testing.assert_array_equal(noise[0], noise[2])
     assert abs(np.corrcoef(noise[0].ravel(), noise[1].ravel())[0, 1]) < 0.6
+
+
+def test_nothing_is_logged_while_it_is_compiled(caplog, monkeypatch):
+    monkeypatch.setattr(logging.getLogger("tensorflow"), "propagate", True)
+    image = pictures(size=128)  # large enough to be compiled
+    every = dataclasses.replace(NOTHING, blur=1.0, clahe=1.0, inversion=1.0)
+    changed(image, every, blur=0.5)
+    assert not caplog.records

@@ -39,21 +39,26 @@ def changing(augmentation: Augmentation, size: Sequence[int]) -> Stage | None:
     stages: list[Stage] = []
     if ranges.blur:
 
-        def blurred(axis: int, image: Tensor, uniform: Tensor, _: Tensor) -> Tensor:
+        def blurred(
+            axis: int, image: Tensor, uniform: Tensor, normal: Tensor
+        ) -> Tensor:
+            del normal  # no "_": TensorFlow warns of such a name
             sigma = ranges.blur * ops.reshape(unit(uniform, "blur"), (-1,))
             return _blurred(image, sigma, ranges.blur, axis)
 
         stages += [functools.partial(blurred, axis) for axis in range(1, len(size) + 1)]
     if ranges.clahe:
 
-        def equalized(image: Tensor, uniform: Tensor, _: Tensor) -> Tensor:
+        def equalized(image: Tensor, uniform: Tensor, normal: Tensor) -> Tensor:
+            del normal
             chosen = unit(uniform, "clahe") < ranges.clahe
             return ops.where(chosen, _clahe.equalize(image), image)
 
         stages.append(equalized)
     if ranges.inversion:
 
-        def inverted(image: Tensor, uniform: Tensor, _: Tensor) -> Tensor:
+        def inverted(image: Tensor, uniform: Tensor, normal: Tensor) -> Tensor:
+            del normal
             low, span = _ends(image)
             chosen = unit(uniform, "inversion") < ranges.inversion
             return ops.where(chosen, (2.0 * low + span) - image, image)
