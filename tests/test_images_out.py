@@ -107,6 +107,8 @@ def test_to_uint8():
     broken[0, 0], broken[1, 1] = np.nan, np.inf
     assert abs(images.to_uint8(broken).astype(int) - grey)[2:].max() <= 1
     assert (images.to_uint8(np.full((3, 4), 9)) == 0).all()
+    mask = np.eye(9, dtype=bool)
+    assert (images.to_uint8(mask)[..., 0] == 255 * mask).all()
 
 
 def test_to_uint8_keeps_hues_of_8_bit_colours():

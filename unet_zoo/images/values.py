@@ -142,6 +142,8 @@ def rescale_labels(
 
 def _percentiles(image: np.ndarray, shares: tuple[float, float]) -> np.ndarray:
     """Return what `np.percentile` makes of each channel of (Y, X, C): (2, C)."""
+    if image.dtype == bool:  # which numpy does not interpolate
+        image = image.astype(np.uint8)
     if image.dtype != np.uint8:
         return np.percentile(image, shares, axis=(0, 1))
     # Few values: to count them takes a tenth of the time.
