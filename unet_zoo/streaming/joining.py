@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
+
+_STATE = ("parents", "firsts", "sizes", "cut")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,6 +34,16 @@ class View:
             some = self.labels[low : place + distance - begin]
         top, left = self.top + low * (axis == 0), self.left + low * (axis == 1)
         return View(some.copy(), top, left)
+
+
+@dataclasses.dataclass
+class Edges:
+    """What blocks saw beside the four seams around a part of the image."""
+
+    top: list[View] = dataclasses.field(default_factory=list)
+    bottom: list[View] = dataclasses.field(default_factory=list)
+    left: list[View] = dataclasses.field(default_factory=list)
+    right: list[View] = dataclasses.field(default_factory=list)
 
 
 class Joiner:
@@ -117,6 +130,36 @@ class Joiner:
         for first, second in pairs.tolist():
             low, high = sorted((self._root(first), self._root(second)))
             self._parents[high] = low
+
+    def meet_all(self, ones: Iterable[View], others: Sequence[View]) -> None:
+        """Join the objects on both sides of a seam between two parts."""
+        for one in ones:
+            for other in others:
+                self.meet(one, other)
+
+    def state(self) -> dict[str, np.ndarray]:
+        """Return all that is known of the names, for another joiner to take in."""
+        return {
+            word: getattr(self, f"_{word}")[1 : self._count].copy() for word in _STATE
+        }
+
+    def take_in(self, state: Mapping[str, np.ndarray]) -> int:
+        """Take in another part's names; return what is added to make them names here.
+
+        >>> part, whole = Joiner(width=2, share=0), Joiner(width=2, share=0)
+        >>> labels = np.array([[1, 2]])
+        >>> _ = part.add(labels, labels, 0, 0)
+        >>> whole.take_in(part.state()), whole.take_in(part.state())
+        (0, 2)
+        """
+        offset, number = self._count - 1, len(state["parents"])
+        self._reserve(self._count + number)
+        names = slice(self._count, self._count + number)
+        for word in _STATE:
+            getattr(self, f"_{word}")[names] = state[word]
+        self._parents[names] += offset
+        self._count += number
+        return offset
 
     def finish(self, min_size: int) -> tuple[np.ndarray, int, int]:
         """Return the label of every name, the number of objects and of those cut.

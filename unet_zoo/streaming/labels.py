@@ -6,7 +6,7 @@ import os
 import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Protocol, Self
 
 import numpy as np
 import tifffile
@@ -21,6 +21,17 @@ if TYPE_CHECKING:
 
 TILE = 512
 _PIXEL = 4  # bytes of a name
+
+
+class Readable(Protocol):
+    """The names of one frame, (Y, X), that can be read row by row."""
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Return (Y, X)."""
+
+    def read(self, rows: slice) -> np.ndarray:
+        """Return the uint32 names of whole rows: one row of tiles."""
 
 
 class Scratch:
@@ -120,7 +131,7 @@ class Table:
 
 
 def tiles(
-    scratches: Sequence[Scratch],
+    scratches: Sequence[Readable],
     names: Sequence[np.ndarray],
     tables: Sequence[Table],
     source: Source,

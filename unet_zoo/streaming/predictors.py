@@ -73,70 +73,83 @@ def members(segmenter: Any, tta: int | None) -> list[Member]:
 
 
 def by_strips(
-    member: Member, grid: Grid, columns: slice, rows: int, work: Work
+    member: Member, grid: Grid, part: tuple[slice, slice], rows: int, work: Work
 ) -> Iterator[np.ndarray]:
-    """Yield the prediction (n, x, K) of `columns`, a few rows at a time.
+    """Yield the prediction (n, x, K) of a part (Y, X), a few rows at a time.
 
-    Every turned copy is fed the same rows; see `strips.Strips`. The image begins where
-    the poolings of the turned image group its pixels, and the columns reach as far
-    beyond those asked for as the network looks.
+    Every turned copy is fed the same rows, or nearly so; see `strips.Strips`.
     """
     from unet_zoo.graphs.strips import Strips
 
-    graph, step = member.graph, member.step
+    graph = member.graph
     assert graph is not None
-    height, width = grid.shape
-    copies, places = [], []
+    copies = []
     for index in range(member.tta):
-        # Completed to a multiple of `step` at the end of the turned image.
-        top = -(-height % step) if index & 1 else 0
-        left = -(-width % step) if index & 2 else 0
-        first = columns.start - member.halo - left
-        first = max(0, first - first % step) + left
-        last = tiling.fitting(columns.stop + member.halo - left, step) + left
-        last = min(last, tiling.fitting(width, step) + left)
-        strips = Strips(graph, tiling.fitting(height, step), rows, index)
-        copies.append((strips, top, slice(first, last)))
-        places.append(slice(columns.start - first, columns.stop - first))
+        down = _fed(part[0], grid.shape[0], member, bool(index & 1))
+        across = _fed(part[1], grid.shape[1], member, bool(index & 2))
+        strips = Strips(graph, down.stop - down.start, rows, index)
+        copies.append((strips, down, across))
     waiting: list[list[np.ndarray]] = [[] for _ in copies]
-    skipped = [-top for _, top, _ in copies]  # rows above the image
-    fed, total, done = 0, tiling.fitting(height, step), 0
+    skipped = [part[0].start - down.start for _, down, _ in copies]  # rows above it
+    fed = done = 0
+    count = part[0].stop - part[0].start
     activate = member.segmenter.target.activate
-    while done < height:
-        count = min(rows, total - fed)
-        for number, (strips, top, across) in enumerate(copies):
-            result = strips.push(grid.read(slice(fed + top, fed + top + count), across))
+    while done < count:
+        for number, (strips, down, across) in enumerate(copies):
+            next_rows = slice(down.start + fed, min(down.start + fed + rows, down.stop))
+            if next_rows.start >= next_rows.stop:
+                continue
+            result = strips.push(grid.read(next_rows, across))
             if result is None:
                 continue
-            result = activate(result[:, places[number]])
+            first = part[1].start - across.start
+            width = part[1].stop - part[1].start
+            result = activate(result[:, first : first + width])
             drop = min(skipped[number], len(result))
             skipped[number] -= drop
             if drop < len(result):
                 waiting[number].append(result[drop:])
-        fed += count
+        fed += rows
         ready = min(sum(map(len, queue)) for queue in waiting)
-        ready = min(ready, height - done)
+        ready = min(ready, count - done)
         if ready:
             yield _mean([_taken(queue, ready) for queue in waiting])
             done += ready
-    for strips, _, across in copies:
+    for strips, down, across in copies:
         again = strips.computed / strips.needed if strips.needed else 1.0
         again *= graph.arrays.again
-        work.computed += again * total * (across.stop - across.start)
+        work.computed += again * (down.stop - down.start) * (across.stop - across.start)
+
+
+def _fed(part: slice, size: int, member: Member, flipped: bool) -> slice:
+    """Return what of an axis a turned copy is fed so that `part` of it comes out.
+
+    It begins where the poolings of the turned image group its pixels, and reaches as
+    far beyond the part as the network looks.
+    """
+    step, halo = member.step, member.halo
+    # Completed to a multiple of `step` at the end of the turned image.
+    begin = -(-size % step) if flipped else 0
+    first = part.start - halo - begin
+    first = max(0, first - first % step)
+    last = tiling.fitting(part.stop + halo - begin, step)
+    return slice(first + begin, min(last, tiling.fitting(size, step)) + begin)
 
 
 def by_tiles(
-    member: Member, grid: Grid, columns: slice, side: int, work: Work
+    member: Member, grid: Grid, part: tuple[slice, slice], side: int, work: Work
 ) -> Iterator[np.ndarray]:
-    """Yield the prediction (n, x, K) of `columns`, a row of tiles at a time.
+    """Yield the prediction (n, x, K) of a part (Y, X), a row of tiles at a time.
 
     A tile whose pixels are all alike is computed once: the same pixels give the same
     result wherever they are, except where a padded network sees the image's edge.
     """
     known: dict[Any, np.ndarray] = {}
-    stride = -(-grid.shape[0] // -(-grid.shape[0] // side))
-    for top in range(0, grid.shape[0], stride := tiling.fitting(stride, member.step)):
-        rows = slice(top, min(top + stride, grid.shape[0]))
+    down, columns = part
+    count = down.stop - down.start
+    stride = tiling.fitting(-(-count // -(-count // side)), member.step)
+    for top in range(down.start, down.stop, stride):
+        rows = slice(top, min(top + stride, down.stop))
         total: Any = 0.0
         for index in range(member.tta):
             total = total + _region(
@@ -227,13 +240,14 @@ def _computed(
 def predict(
     each: Sequence[Member],
     grids: Sequence[Grid],
+    count: int,
     make: Callable[[Member, Grid], Iterator[np.ndarray]],
 ) -> Iterator[np.ndarray]:
-    """Yield the mean of what the members predict, rows in order."""
+    """Yield the mean of what the members predict, `count` rows in order."""
     streams = [make(member, grid) for member, grid in zip(each, grids, strict=True)]
     waiting: list[list[np.ndarray]] = [[] for _ in streams]
     done = 0
-    while done < grids[0].shape[0]:
+    while done < count:
         for stream, queue in zip(streams, waiting, strict=True):
             if not queue:
                 queue.append(next(stream))

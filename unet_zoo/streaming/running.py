@@ -6,7 +6,7 @@ import contextlib
 import dataclasses
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -116,7 +116,7 @@ def stream(
     """
     begun = time.monotonic()
     source = sources.as_source(image)
-    _check(segmenter, source, options)
+    check(segmenter, source, options)
     given = memory.as_bytes(max_memory)
     frames, height, width = source.shape[:3]
     where = _folder(output, (frames, height, width))
@@ -128,22 +128,39 @@ def stream(
             scratch = stack.enter_context(labels.Scratch(where, (height, width)))
             scratches.append(scratch)
             run.frame(frame, scratch)
-        objects = tuple(count for _, count in run.names)
-        dtype: type = np.uint16 if max(objects) < 2**16 else np.uint32
-        tables = [
-            labels.Table(count, (height, width), source.shape[3]) for count in objects
-        ]
-        parts = labels.tiles(
-            scratches, [names for names, _ in run.names], tables, source, dtype
-        )
-        if where is not None:
-            shape, there = (frames, height, width), getattr(image, "pixel_size", None)
-            labels.write_tiff(output, shape, parts, dtype, there)
-        else:
-            for frame, top, left, tile in parts:
-                place = np.s_[top : top + tile.shape[0], left : left + tile.shape[1]]
-                whole = (frame, *place) if len(output.shape) == 3 else place
-                output[whole] = tile
+        summary = write(run, scratches, image, output)
+    seconds = time.monotonic() - begun
+    return dataclasses.replace(summary, seconds=seconds, peak=most[0])
+
+
+def write(
+    run: Run, scratches: Sequence[labels.Readable], image: Any, output: Any
+) -> Summary:
+    """Write the labels of all frames, once their objects are numbered.
+
+    Args:
+        run: knows their labels.
+        scratches: the names of each frame.
+        image: as in `stream`, as `output`.
+
+    Returns:
+        What was done, without the time and the memory that it took.
+    """
+    frames, height, width, channels = run.source.shape
+    objects = tuple(count for _, count in run.names)
+    dtype: type = np.uint16 if max(objects) < 2**16 else np.uint32
+    tables = [labels.Table(count, (height, width), channels) for count in objects]
+    parts = labels.tiles(
+        scratches, [names for names, _ in run.names], tables, run.source, dtype
+    )
+    if isinstance(output, str | os.PathLike):
+        shape, there = (frames, height, width), getattr(image, "pixel_size", None)
+        labels.write_tiff(output, shape, parts, dtype, there)
+    else:
+        for frame, top, left, tile in parts:
+            place = np.s_[top : top + tile.shape[0], left : left + tile.shape[1]]
+            whole = (frame, *place) if len(output.shape) == 3 else place
+            output[whole] = tile
     return Summary(
         shape=(frames, height, width),
         objects=objects,
@@ -152,12 +169,12 @@ def stream(
         overhead=run.work.overhead,
         reused=run.work.reused,
         plan=run.plan,
-        seconds=time.monotonic() - begun,
-        peak=most[0],
+        seconds=0.0,
+        peak=0,
     )
 
 
-def _check(segmenter: Any, source: sources.Source, options: dict[str, Any]) -> None:
+def check(segmenter: Any, source: sources.Source, options: dict[str, Any]) -> None:
     """Refuse what `segment` refuses, before anything slow begins."""
     from unet_zoo.segmenter import OPTIONS
 
