@@ -7,12 +7,14 @@ import os
 import signal
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import psutil
 
 from unet_zoo import batch
 from unet_zoo.batch import jobs
+from unet_zoo.streaming import frames, planning
 
 
 class Slow(jobs.Job):
@@ -29,6 +31,27 @@ class Deadly(jobs.Job):
     def read(self) -> np.ndarray:
         os.kill(os.getpid(), signal.SIGKILL)
         return super().read()
+
+
+def cut_small(block: int = 128) -> None:
+    """Have this process cut small images into many blocks."""
+    planning._BLOCKS = (block,)
+
+
+def stuck(sign: str) -> int:
+    """Have this process never end with a part of an image; return its number.
+
+    Once it is at one it makes a file. It gives up as one does that is not wanted.
+    """
+
+    def part(run: frames.Run, *_: object) -> None:
+        Path(sign).touch()
+        while True:
+            time.sleep(0.02)
+            run.progress(0, 1)
+
+    frames.Run.part = part
+    return os.getpid()
 
 
 def turned(planned: batch.Batch, kind: type = Slow, deadly: int = -1) -> batch.Batch:

@@ -5,10 +5,13 @@ from __future__ import annotations
 import json
 import os
 import pickle
+import re
+import signal
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import dask.array
@@ -16,13 +19,15 @@ import deadly
 import distributed
 import numpy as np
 import pytest
+import tifffile
 from click.testing import CliRunner
-from test_batch import COUNT, ROOT, contents, expected, here, place
+from test_batch import COUNT, ROOT, contents, expected, here, picture, place
 
 from unet_zoo import batch, cli, records
 from unet_zoo import segmenter as segmenters
-from unet_zoo.batch import clusters
+from unet_zoo.batch import clusters, pieces, sharing
 from unet_zoo.errors import InputError
+from unet_zoo.streaming import planning, shares
 
 __all__ = ["expected", "here", "place"]
 
@@ -57,9 +62,12 @@ class Cluster:
 
     def work(self) -> None:
         words = ("--no-nanny", "--nthreads", "1", "--host", "127.0.0.1")
-        self.programs += [self.start("worker", *words) for _ in range(2)]
-        with distributed.Client(self.address, set_as_default=False) as client:
-            client.wait_for_workers(2, timeout=60)
+        self.programs += [self.start("worker", *words) for _ in range(3)]
+        with self.client() as client:
+            client.wait_for_workers(3, timeout=60)
+
+    def client(self) -> distributed.Client:
+        return distributed.Client(self.address, set_as_default=False)
 
     def end(self) -> None:
         for each in self.programs:
@@ -87,7 +95,7 @@ def test_a_cluster_that_cannot(place, cluster, monkeypatch):
 
 
 def test_workers_give_the_same_files_also_when_one_is_killed(place, cluster, expected):
-    """Two workers: one is killed half-way, and the other does its images again."""
+    """Of three workers one is killed half-way, and others do its images again."""
     cluster.work()
     planned = deadly.turned(batch.plan(place / "in", place / "w.h5", "out"))
     seen = []
@@ -111,6 +119,97 @@ def test_workers_give_the_same_files_also_when_one_is_killed(place, cluster, exp
     assert f"in 1 image, {COUNT - 1} finished before" in done.stdout
     assert contents(Path("out")) == expected
     assert len(records.read("out")) == COUNT
+
+
+@pytest.fixture
+def large(cluster, monkeypatch) -> Iterator[distributed.Client]:
+    """Have a small image treated as a large one, by those two who are left."""
+    tifffile.imwrite("large.tif", picture(0, 1200)[:, :200])
+    monkeypatch.setattr(pieces, "_SHARE", 0)
+    monkeypatch.setattr(shares, "_UNEVEN", 9)  # more parts than there are workers
+    monkeypatch.setattr(planning, "_BLOCKS", (128,))
+    with cluster.client() as client:
+        client.run(deadly.cut_small)
+        assert len(client.nthreads()) == 2
+        yield client
+
+
+def of_large(place: Path, output: str, resume: bool = False) -> batch.Batch:
+    kinds = ("labels", "csv")
+    return batch.plan(
+        "large.tif",
+        place / "w.h5",
+        output,
+        write=kinds,
+        resume=resume,
+        max_memory="64GB",
+    )
+
+
+def test_what_is_wrong_with_a_large_image_is_said(place, cluster, large):
+    image = np.zeros((1200, 200), "float32")
+    image[700, 3] = np.nan
+    tifffile.imwrite("large.tif", image)
+    with pytest.raises(InputError, match=r"large.tif.* NaN .* first at y=700, x=3"):
+        of_large(place, "out").run(dask=cluster.address)
+    planned = of_large(place, "out")
+    tifffile.imwrite("large.tif", image[:900])
+    with pytest.raises(InputError, match=r"large.tif changed while"):
+        planned.run(dask=cluster.address)
+    assert not Path("out").exists()
+
+
+def test_workers_share_a_large_image_also_when_one_is_killed(
+    place, cluster, large, monkeypatch
+):
+    of_large(place, "one").run()
+    expected = contents(Path("one"))
+    assert set(expected) == {"large_masks.tif", "large_objects.csv"}
+    report = of_large(place, "out").run(dask=cluster.address)
+    said = r"large.tif in (\d+) parts by 2 Dask workers, labels and csv only: "
+    found = re.match(said, report.said[0])
+    assert found is not None
+    assert int(found[1]) > 3
+    assert report.objects == tifffile.imread("one/large_masks.tif").max() > 100
+    assert contents(Path("out")) == expected
+
+    # The command is interrupted while a worker is at a part: nothing is left.
+    [address, _] = large.nthreads()
+    sign = Path("stuck").resolve()
+    pid = large.run(deadly.stuck, str(sign), workers=[address])[address]
+
+    def interrupted(*_: object) -> None:
+        wait(sign.exists)
+        raise KeyboardInterrupt
+
+    planned = of_large(place, "more")
+    with monkeypatch.context() as patch:
+        patch.setattr(sharing.Shared, "_had", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            planned.run(dask=cluster.address)
+    assert not list(Path("more").glob("**/*large*"))
+    wait(lambda: not any(large.processing().values()))
+
+    # Gone on with; the worker dies, and the other does its part as well.
+    sign.unlink()
+
+    def kill() -> None:
+        wait(sign.exists)
+        os.kill(pid, signal.SIGKILL)
+
+    killing = threading.Thread(target=kill)
+    killing.start()
+    report = of_large(place, "more", resume=True).run(dask=cluster.address)
+    killing.join()
+    assert f"large.tif in {found[1]} parts by 1 Dask worker," in report.said[0]
+    assert contents(Path("more")) == expected
+
+
+def wait(for_: Callable[[], bool]) -> None:
+    until = time.monotonic() + 60
+    while not for_():
+        assert time.monotonic() < until
+        time.sleep(0.02)
 
 
 def test_a_dask_array_is_computed_frame_by_frame(place):

@@ -1,37 +1,32 @@
 """A Dask cluster segments images: somebody else's scheduler, any number of machines.
 
-Every image is a task; Dask repeats those of a worker that is gone. The workers read
-images and weights, and write results, by the same paths as this machine. `distributed`
-is imported only here, and only when a cluster is used.
+Every image is a task, a large one many (see `sharing`); Dask repeats those of a worker
+that is gone. The workers read images and weights, and write results, by the same paths
+as this machine. `distributed` is imported only here, and only when a cluster is used.
 """
 
 from __future__ import annotations
 
+import collections
 import contextlib
 import dataclasses
-import functools
 import importlib.util
-import itertools
-import os
-import threading
-import time
-from collections.abc import Callable, Iterator, Sequence
+import socket
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import CancelledError
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from unet_zoo import memory
 from unet_zoo._version import __version__
-from unet_zoo.batch import pipeline
-from unet_zoo.batch.jobs import Broken, Job, Network
+from unet_zoo.batch import pipeline, sharing
+from unet_zoo.batch.jobs import Broken, Job
 from unet_zoo.errors import InputError
-
-if TYPE_CHECKING:
-    from unet_zoo.segmenter import Segmenter
 
 # Tasks for each thread of the cluster: one is done, the others need not be waited for.
 _PER_THREAD = 3
-_PATIENCE = 10  # seconds, for the scheduler and for files to be seen everywhere
-_loading = threading.Lock()
+_PATIENCE = 10  # seconds, for the scheduler
+_SHARE = 0.7  # of the memory that Dask grants a worker; from 0.8 on it is sent nothing
 
 
 def check() -> None:
@@ -59,50 +54,50 @@ def run(
     check()
     import distributed
 
-    with _connected(address) as client:
-        threads = _check_workers(client, address, jobs)
+    with contextlib.ExitStack() as leftovers, _connected(address) as client:
+        workers = _check_workers(client, address, jobs)
         waiting = iter(jobs)
-        running: dict[Any, Job] = {}
+        running: dict[Any, tuple[sharing.Whole, Callable[[Any], Iterable[Any]]]] = {}
         finished = distributed.as_completed(loop=client.loop)
-        while True:
-            for job in itertools.islice(waiting, _PER_THREAD * threads - len(running)):
-                future = client.submit(segment, _absolute(job), pure=False)
-                running[future] = job
+
+        def submit(work: sharing.Whole, tasks: Iterable[sharing.Task]) -> None:
+            for then, *task in tasks:
+                future = client.submit(*task, pure=False)
+                running[future] = work, then
                 finished.add(future)
+
+        while True:
+            while len(running) < _PER_THREAD * workers.threads:
+                job = next(waiting, None)
+                if job is None:
+                    break
+                work = sharing.Whole(job)
+                if job.large:
+                    work = sharing.Shared(job, workers)
+                    leftovers.callback(work.end)
+                submit(work, work.begin())
             if not running:
                 return
             future = next(finished)
-            job = running.pop(future)
-            outcome = _outcome(future, job, address)
-            if outcome.broken is None:
-                _check_there(job, address)
-            tick(job.frames)
-            report(job, outcome)
-
-
-def segment(job: Job) -> pipeline.Outcome:
-    """Segment one image: what a worker does."""
-    outcomes: list[pipeline.Outcome] = []
-    with _loading:
-        segmenter = _loaded(job.settings.network)
-    pipeline.run(
-        segmenter, [job], lambda _, outcome: outcomes.append(outcome), several=False
-    )
-    return outcomes[0]
-
-
-def _absolute(job: Job) -> Job:
-    """Return the job with paths that do not depend on the folder of a process."""
-    settings = dataclasses.replace(
-        job.settings, output=Path(os.path.abspath(job.output))
-    )
-    source = Path(os.path.abspath(job.source))
-    return dataclasses.replace(job, source=source, settings=settings)
-
-
-@functools.lru_cache(maxsize=1)
-def _loaded(network: Network) -> Segmenter:
-    return network.load()
+            if future not in running:  # of an image that was given up
+                continue
+            work, then = running.pop(future)
+            result = _result(future, work.job, address)
+            if isinstance(result, Broken):
+                work.outcome = pipeline.Outcome(broken=result)
+                others = [key for key, (whose, _) in running.items() if whose is work]
+                for other in others:
+                    del running[other]
+                client.cancel(others)
+            else:
+                submit(work, then(result))
+            if work.outcome is None:
+                continue
+            work.end()
+            if work.outcome.broken is None:
+                _check_there(work.job, address)
+            tick(work.job.frames)
+            report(work.job, work.outcome)
 
 
 @contextlib.contextmanager
@@ -123,12 +118,30 @@ def _connected(address: str) -> Iterator[Any]:
         yield client
 
 
-def _check_workers(client: Any, address: str, jobs: Sequence[Job]) -> int:
-    """Return how many threads the workers have; refuse those that cannot do it."""
+@dataclasses.dataclass(frozen=True)
+class _Seen:
+    """What a worker says of itself."""
+
+    version: str
+    missing: list[Path]
+    host: str
+    threads: int
+    free: int
+    held: int
+    limit: int
+
+    def given(self, asked: int | None, processes: int) -> int:
+        """Return the bytes that it may hold beside as many processes of its host."""
+        given = self.free // processes + self.held if asked is None else asked
+        return min(given, int(_SHARE * self.limit)) if self.limit else given
+
+
+def _check_workers(client: Any, address: str, jobs: Sequence[Job]) -> sharing.Workers:
+    """Return what the workers have; refuse those that cannot do it."""
     try:
         client.wait_for_workers(1, timeout=_PATIENCE)
         network = jobs[0].settings.network
-        first = _absolute(jobs[0])
+        first = sharing.absolute(jobs[0])
         paths = [network.weights, first.output, first.source]
         seen = client.run(_seen, paths)
     except TimeoutError as error:
@@ -143,56 +156,71 @@ def _check_workers(client: Any, address: str, jobs: Sequence[Job]) -> int:
             f"unet-zoo {__version__} where the workers run."
         )
         raise InputError(message) from error
-    for worker, (version, missing) in seen.items():
-        if version != __version__:
+    for worker, each in seen.items():
+        if each.version != __version__:
             message = (
-                f"The Dask worker {worker} has unet-zoo {version}, here is "
+                f"The Dask worker {worker} has unet-zoo {each.version}, here is "
                 f"{__version__}. Install the same everywhere."
             )
             raise InputError(message)
-        if missing:
+        if each.missing:
             message = (
-                f"The Dask worker {worker} does not see {missing[0]}. Workers must "
-                "see weights, images and --output by the same paths."
+                f"The Dask worker {worker} does not see {each.missing[0]}. Workers "
+                "must see weights, images and --output by the same paths."
             )
             raise InputError(message)
-    return sum(client.nthreads().values())
+    hosts = collections.Counter(each.host for each in seen.values())
+    return sharing.Workers(
+        sum(each.threads for each in seen.values()),
+        max(each.threads for each in seen.values()),
+        min(
+            each.given(jobs[0].settings.max_memory, hosts[each.host])
+            for each in seen.values()
+        ),
+    )
 
 
-def _seen(paths: Sequence[Path]) -> tuple[str, list[Path]]:
-    """Return the version of this package and the paths that are not there."""
-    return __version__, [path for path in paths if not path.exists()]
+def _seen(paths: Sequence[Path], dask_worker: Any) -> _Seen:
+    """Say whether paths are there, and what this worker has."""
+    from unet_zoo.streaming import planning
+
+    return _Seen(
+        __version__,
+        [path for path in paths if not path.exists()],
+        socket.gethostname(),
+        dask_worker.state.nthreads,
+        memory.default_memory(),
+        planning.resident(),
+        dask_worker.memory_manager.memory_limit or 0,
+    )
 
 
-def _outcome(future: Any, job: Job, address: str) -> pipeline.Outcome:
-    """Return what became of a task."""
+def _result(future: Any, job: Job, address: str) -> Any:
+    """Return what a task returned."""
     import distributed
 
     try:
-        outcome: pipeline.Outcome = future.result()
+        return future.result()
     except distributed.KilledWorker as error:
         reason = (
             f"{job.source}: every worker that segmented it died, "
             f"{error.last_worker.address} last, perhaps for want of memory"
         )
-        return pipeline.Outcome(broken=Broken(job.source, reason))
+        return Broken(job.source, reason)
     except (CancelledError, TimeoutError) as error:
         message = (
             f"The Dask scheduler at {address} was lost. What is finished is kept: "
             "--resume goes on."
         )
         raise InputError(message) from error
-    return outcome
 
 
 def _check_there(job: Job, address: str) -> None:
     """Refuse to go on where results are on a disk that this machine does not see."""
-    until = time.monotonic() + _PATIENCE
-    while missing := [path for path in job.results if not path.exists()]:
-        if time.monotonic() > until:
+    for path in job.results:
+        if not sharing.seen(path):
             message = (
-                f"A Dask worker of {address} has written {missing[0]}, which is not to "
+                f"A Dask worker of {address} has written {path}, which is not to "
                 "be seen here. Workers must see --output by the same path."
             )
             raise InputError(message)
-        time.sleep(0.1)

@@ -170,6 +170,19 @@ class Job:
         """Return what `segment` is told of the size of this image's pixels."""
         return {"pixel_size": self.pixel_size} if self.scaled else {}
 
+    def open(self) -> images.Image:
+        """Open the image.
+
+        Raises:
+            InputError: if it has another size than it had.
+        """
+        opened = self.settings.open(self.source)
+        if opened.shape != self.shape:
+            opened.close()
+            message = f"{self.source} changed while others were segmented."
+            raise InputError(message)
+        return opened
+
     def read(self) -> np.ndarray:
         """Return the image (T, Y, X, C) with the channels the network is shown.
 
@@ -177,11 +190,8 @@ class Job:
             InputError: for a file that is damaged or gone, NaN, or another size than
                 it had.
         """
-        with self.settings.open(self.source) as opened:
+        with self.open() as opened:
             image = opened.read_all()
-        if image.shape != self.shape:
-            message = f"{self.source} changed while others were segmented."
-            raise InputError(message)
         if image.dtype.kind == "f" and not np.isfinite(image).all():
             wrong = int(np.count_nonzero(~np.isfinite(image)))
             message = (

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from unet_zoo import memory
 from unet_zoo.errors import InputError
 
 if TYPE_CHECKING:
+    from unet_zoo import streaming
     from unet_zoo.batch.jobs import Job
     from unet_zoo.segmenter import Segmenter
 
@@ -41,14 +43,12 @@ def kinds(asked: Sequence[str]) -> tuple[str, ...]:
     return found if "labels" in found else ("labels", *found)
 
 
-def segment(segmenter: Segmenter, job: Job) -> tuple[int, str]:
-    """Write labels and table of an image; return how many objects, and what to say."""
-    from unet_zoo import outputs, streaming
-    from unet_zoo.streaming import planning
+def asked(job: Job) -> dict[str, Any]:
+    """Return the options of `streaming.stream`.
 
-    given = job.settings.max_memory
-    if given is None:  # what is free is free beside what this process holds
-        given = memory.default_memory() + planning.resident()
+    Raises:
+        InputError: if the size of tiles is among those of the job.
+    """
     options = dict(job.settings.options)
     if options.pop("tile", None) is not None:
         message = (
@@ -56,18 +56,37 @@ def segment(segmenter: Segmenter, job: Job) -> tuple[int, str]:
             "Give --max-memory instead of --tile."
         )
         raise InputError(message)
-    paths = dict(zip([kind.name for kind in job.kinds], job.results, strict=True))
+    return {**options, **job.scaling}
+
+
+def segment(segmenter: Segmenter, job: Job) -> tuple[int, str]:
+    """Write labels and table of an image; return how many objects, and what to say."""
+    from unet_zoo import streaming
+    from unet_zoo.streaming import planning
+
+    given = job.settings.max_memory
+    if given is None:  # what is free is free beside what this process holds
+        given = memory.default_memory() + planning.resident()
+    options, paths = asked(job), written(job)
     with job.settings.open(job.source) as opened:
         summary = streaming.stream(
-            segmenter,
-            opened,
-            paths["labels"],
-            max_memory=given,
-            **options,
-            **job.scaling,
+            segmenter, opened, paths["labels"], max_memory=given, **options
         )
-    if "csv" in paths:
-        summary.table.insert(0, "image", job.source.name)
-        outputs.write_table(paths["csv"], summary.table)
+    write_table(job, summary)
     said = f"{job.source.name} in pieces, {' and '.join(paths)} only: {summary}"
     return sum(summary.objects), said
+
+
+def written(job: Job) -> dict[str, Path]:
+    """Return where labels and table go, by the name of each."""
+    return dict(zip([kind.name for kind in job.kinds], job.results, strict=True))
+
+
+def write_table(job: Job, summary: streaming.Summary) -> None:
+    """Write the table of an image, if it is among what is to be written."""
+    from unet_zoo import outputs
+
+    path = written(job).get("csv")
+    if path is not None:
+        summary.table.insert(0, "image", job.source.name)
+        outputs.write_table(path, summary.table)

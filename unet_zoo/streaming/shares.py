@@ -29,6 +29,7 @@ from unet_zoo.streaming.predictors import Work
 
 # Of a part's time: as much longer than the others it may take one worker.
 _UNEVEN = 0.1
+_SENSIBLE = 4  # parts along an axis, at most, for each thread
 _ASKED = ("tta", "overlap", "pixel_size")
 
 
@@ -65,30 +66,32 @@ class Survey:
         [(0, 2000), (2000, 5000)]
         """
         (stack, *size), block = self.shape, self.plan.block
-        most = [math.ceil(each / block) for each in size]
+        least = (1, math.ceil(size[1] / self.plan.swath))
+        longest: list[dict[int, int]] = []  # along each axis, of so many parts
+        for each, low in zip(size, least, strict=True):
+            high = max(low, min(math.ceil(each / block), _SENSIBLE * threads))
+            counts = range(low, high + 1)
+            longest.append({n: self._longest(each, n) for n in counts})
 
-        def time(counts: tuple[int, int]) -> float:
-            pixels = 1.0
-            for each, blocks, count in zip(size, most, counts, strict=True):
-                beyond = 2 * self.around if count > 1 else 0
-                pixels *= min(each, math.ceil(blocks / count) * block + beyond)
-            return pixels * (math.ceil(stack * math.prod(counts) / threads) + _UNEVEN)
+        def time(counts: tuple[int, ...]) -> float:
+            down, across = counts
+            rounds = math.ceil(stack * down * across / threads)
+            return longest[0][down] * longest[1][across] * (rounds + _UNEVEN)
 
-        least = math.ceil(size[1] / self.plan.swath)
-        sensible = 4 * threads
-        down, across = min(
-            itertools.product(
-                range(1, min(most[0], sensible) + 1),
-                range(least, max(least, min(most[1], sensible)) + 1),
-            ),
-            key=time,
-        )
+        down, across = min(itertools.product(*longest), key=time)
         return [
             Part(frame, rows, columns)
             for frame in range(stack)
             for rows in _evenly(size[0], block, down)
             for columns in _evenly(size[1], block, across)
         ]
+
+    def _longest(self, size: int, count: int) -> int:
+        """Return what is computed for the longest of `count` parts of an axis."""
+        return max(
+            min(size, part.stop + self.around) - max(0, part.start - self.around)
+            for part in _evenly(size, self.plan.block, count)
+        )
 
 
 @dataclasses.dataclass(frozen=True)
