@@ -11,7 +11,10 @@
   alike; the processor time of both is told as well.
 - `workers`: the same by two processes, one of which is killed.
 - `dask`: by two workers of a LocalCluster, then by a scheduler and two workers that are
-  started by hand, one of which is killed half-way.
+  started by hand, one of which is killed half-way. Then one image that does not fit
+  into the memory that is given, by one process and by two workers that share it, one
+  of which is killed the second time; and what more it costs to share out a slide of
+  30,000 x 30,000 to more of them.
 - `resume`: the command is killed by SIGKILL again and again, and resumed.
 
 Files of all ways are compared byte for byte. Exit code 1 if one differs, or if more
@@ -22,6 +25,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 import shutil
 import signal
@@ -29,6 +33,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -37,8 +42,9 @@ import numpy as np
 import psutil
 import tifffile
 
-from unet_zoo import batch, records, segmenter
+from unet_zoo import batch, memory, records, segmenter
 from unet_zoo.batch import pipeline
+from unet_zoo.streaming import shares
 
 PARTS = ("time", "workers", "dask", "resume")
 BLOCK = 100  # images between which the pipeline and the network alone take turns
@@ -201,6 +207,82 @@ def by_hand(given: argparse.Namespace, paths: list[Path], output: Path) -> None:
     )
 
 
+def sharing(given: argparse.Namespace, place: Path) -> bool:
+    """Segment a large image by one process, and by two that share it."""
+    import distributed
+
+    side, size = -(-given.large // 512), given.large
+    rows = [[cells(side * y + x, 512) for x in range(side)] for y in range(side)]
+    path, output = place / "large.tif", place / "large"
+    tifffile.imwrite(path, np.block(rows)[:size, :size], tile=(512, 512))
+
+    def segmented(dask: str | None = None) -> float:
+        began = time.perf_counter()
+        report = batch.segment_files(
+            path,
+            given.model,
+            output,
+            write=("labels", "csv"),
+            max_memory=given.max_memory,
+            dask=dask,
+            tta=1,
+        )
+        print("; ".join(report.said), flush=True)
+        return time.perf_counter() - began
+
+    alone = segmented()
+    expected = contents(output)
+    shutil.rmtree(output)
+    fine = True
+    with (
+        distributed.LocalCluster(
+            n_workers=2, threads_per_worker=1, dashboard_address=None
+        ) as cluster,
+        distributed.Client(cluster) as client,
+    ):
+        segmented(cluster.scheduler_address)  # the networks are loaded by that
+        shutil.rmtree(output)
+        together = segmented(cluster.scheduler_address)
+        print(f"one process {alone:.1f} s, two workers {together:.1f} s")
+        fine &= compared("two workers", output, expected)
+        shutil.rmtree(output)
+        pid = next(iter(client.run(os.getpid).values()))
+
+        def kill() -> None:
+            while len(list(output.glob(".large.*/*"))) < 3:
+                time.sleep(0.05)
+            os.kill(pid, signal.SIGKILL)
+
+        threading.Thread(target=kill, daemon=True).start()
+        segmented(cluster.scheduler_address)
+        fine &= compared("two workers, one killed", output, expected)
+    return fine
+
+
+def costs(given: argparse.Namespace) -> None:
+    """Print how a slide is cut, and the pixels computed for each of it."""
+    slide = np.broadcast_to(np.uint8(0), (30000, 30000, 1))
+    loaded, most = segmenter.load(given.model), memory.as_bytes(given.max_memory)
+    survey = shares.survey(loaded, slide, {"tta": 1}, most, 1)
+    for threads in (1, 2, 4, 8, 16, 32, 64, 128):
+        parts = survey.parts(threads)
+        sizes = [
+            math.prod(
+                min(side.stop + survey.around, 30000)
+                - max(side.start - survey.around, 0)
+                for side in (part.rows, part.columns)
+            )
+            for part in parts
+        ]
+        rounds = -(-len(parts) // threads)
+        print(
+            f"{threads} workers: {len(parts)} parts, {sum(sizes) / slide.size:.3f} "
+            f"pixels computed for each, {slide.size / (rounds * max(sizes)):.1f} times "
+            "as fast as one, at best"
+        )
+    print(survey)
+
+
 def by_resuming(given: argparse.Namespace, paths: list[Path], output: Path) -> bool:
     """Kill the command again and again; return whether it redid but what it must."""
     code = "from unet_zoo.cli import main; main()"
@@ -242,6 +324,8 @@ def main() -> None:
     parser.add_argument("--size", type=int, default=512)
     parser.add_argument("--folder", type=Path, help="of images, in place of drawn ones")
     parser.add_argument("--kills", type=int, default=5)
+    parser.add_argument("--large", type=int, default=4000, help="side of one image")
+    parser.add_argument("--max-memory", default="2GB", help="for it")
     parser.add_argument("--only", choices=PARTS, action="append")
     given = parser.parse_args()
     parts = given.only or PARTS
@@ -271,6 +355,9 @@ def main() -> None:
                 fine &= function(given, paths, output) is not False
                 fine &= compared(function.__name__, output, expected)
                 shutil.rmtree(output)
+        if "dask" in parts:
+            fine &= sharing(given, place)
+            costs(given)
     sys.exit(not fine)
 
 
