@@ -8,15 +8,19 @@
 What is measured are the weights as they are stored, by Keras; each is measured with the
 turned copies that it recommends and, where these are several, without. Every command in
 a card gives the card's figures again, and so does `unet-zoo weights verify --evaluate`.
+Then the entry is run by every backend, engine and precision, as `compare_engines.py`
+does it with an entry that is there; the exit code is 1 if backends differ.
 """
 
 from __future__ import annotations
 
 import argparse
 import dataclasses
+import sys
 import tempfile
 from pathlib import Path
 
+import compare_engines
 import keras  # noqa: F401  (before tensorflow)
 import skimage.data
 
@@ -165,7 +169,7 @@ def coins(file: Path, folder: Path) -> tuple[Path, str]:
     return picture, f"{labels.max()} objects found in a photograph of 24 coins"
 
 
-def main() -> None:
+def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("name", help="of the entry, such as unet-hela")
     parser.add_argument("run", type=Path)
@@ -174,6 +178,13 @@ def main() -> None:
     parser.add_argument("--manual-dir")
     parser.add_argument("--dtype", default="float16")
     parser.add_argument("--url", action="append", default=[], help="where else it lies")
+    parser.add_argument(
+        "--ways",
+        nargs="*",
+        choices=compare_engines.WAYS,
+        default=list(compare_engines.WAYS),
+        help="of running it, for the card to compare; none: it compares nothing",
+    )
     given = parser.parse_args()
     facts = weights.read_facts(weights.find(given.run))
     dataset = facts["dataset"]["name"]
@@ -213,8 +224,18 @@ def main() -> None:
             urls=given.url,
             overwrite=True,
         )
-    print(entry, weights.entry(given.name).bytes)
+        made = weights.read_entry(entry.parent)
+        print(entry, made.bytes, flush=True)
+        if not given.ways:
+            return 0
+        data = opened(made.evaluations[0].config or None)
+        kept = scratch / "compared"
+        kept.mkdir()
+        found = compare_engines.compare(made, data, kept, ways=given.ways)
+        compare_engines.write(made, found)
+        print("\n".join(found.over() or ["The backends agree."]))
+        return 1 if found.over() else 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

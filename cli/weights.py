@@ -170,6 +170,8 @@ def _facts(entry: Any) -> dict[str, Any]:
     facts = dataclasses.asdict(entry)
     facts["folder"] = str(entry.folder)
     facts["shipped"] = entry.path.exists()
+    if facts.pop("comparison") is not None:
+        facts["comparison"] = entry.comparison.plain()
     # Last, as it is the longest; by its title.
     facts["evaluations"] = {
         each["title"]: each for each in facts.pop("evaluations", ())

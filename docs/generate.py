@@ -166,6 +166,25 @@ def zoo_cards() -> str:
     return "\n\n".join(parts)
 
 
+def precisions() -> str:
+    """Return the table of what OpenVINO's precisions cost and save, by entry."""
+    rows = []
+    for name in weights.names():
+        of = weights.entry(name).comparison
+        found = (
+            {} if of is None else {w.precision: w for w in of.ways if w.engine == RAN}
+        )
+        if of is None or len(found) < len(PRECISIONS):
+            continue
+        ways = [found[precision] for precision in PRECISIONS]
+        times = [f"{way.processor / of.pixels * 1e6:.2f}" for way in ways]
+        rows.append([f"`{name}`", of.metric, *(f"{w.value:.4f}" for w in ways), *times])
+    timed = [f"{each}, s per megapixel" for each in PRECISIONS]
+    head = ["weights", "metric", *PRECISIONS, *timed]
+    return table(head, rows, "No entry was run in every precision yet.")
+
+
+RAN, PRECISIONS = "openvino", ("float32", "bfloat16", "int8")
 # Of all that an entry was measured by, what the table has room for.
 HEADLINES = ("SEG", "DET", "AP50", "pixel accuracy", "V-Rand")
 
@@ -177,6 +196,7 @@ BLOCKS: dict[str, Callable[[], str]] = {
     "commands": commands,
     "zoo": zoo,
     "zoo_cards": zoo_cards,
+    "precisions": precisions,
 }
 PAIR = re.compile(r"<!-- (\w+):begin -->\n.*?<!-- \1:end -->", flags=re.S)
 

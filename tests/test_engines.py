@@ -138,6 +138,8 @@ def test_an_engine_gives_what_keras_gives_without_it(engine, weights, cache, tmp
     )
     np.testing.assert_array_equal(again.segment(image), expected.segment(image))
     assert again.step == expected.step == 4
+    assert all(each.is_file() for each in again.engine.files)
+    assert expected.engine is None
     for ours, theirs in zip(
         again.network.get_weights(), expected.network.get_weights(), strict=True
     ):

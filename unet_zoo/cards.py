@@ -39,6 +39,7 @@ def write(entry: weights.Entry, facts: Mapping[str, Any]) -> str:
         "## How good it is",
         "",
         *(line for each in entry.evaluations for line in _evaluation(entry, each)),
+        *comparison(entry),
         *_making(entry, facts),
         "## Licence and citation",
         "",
@@ -158,6 +159,92 @@ def interval(evaluation: weights.Evaluation) -> str:
         f"{of['high']:.4f} ({of['resamples']} bootstrap resamples of the {of['by']}, "
         f"seed {of['seed']})."
     )
+
+
+_NAMES = {"tensorflow": "TensorFlow", "jax": "JAX", "torch": "PyTorch"}
+_NAMES |= {"openvino": "OpenVINO", "onnx": "ONNX Runtime"}
+_BUSY = 0.1  # of the cores
+_HEADING = "## Backends, engines and precisions"
+_COMPARED = (
+    "run by", "precision", "{metric}", "change", "largest difference",
+    "mean difference", "s per image", "s per megapixel", "processor, s per megapixel",
+    "memory, MB", "on disk, MB",
+)  # fmt: skip
+
+
+def comparison(entry: weights.Entry) -> list[str]:
+    """Return the lines about backends, engines and precisions, none if none is known.
+
+    Ways of float32 that should agree and do not are named in bold.
+    """
+    of = entry.comparison
+    if of is None:
+        return []
+    placed = _placed(of.dataset)
+    config = f", configuration `{of.config}`" if of.config else ""
+    turned = f", {of.tta} turned copies averaged" if of.tta > 1 else ""
+    fastest = (
+        f": of each image the fastest of {of.rounds} turns" if of.rounds > 1 else ""
+    )
+    int8 = any(way.precision == "int8" for way in of.ways)
+    learnt = f"int8 was calibrated on {of.calibration} images of the split `train`. "
+    shares = sorted(way.others for way in of.ways)
+    beside = (
+        f"Other programs had {shares[0]:.0%} to {shares[-1]:.0%} of the cores "
+        "meanwhile, so compare the processor's seconds rather than the clock's. "
+    )
+    versions = ", ".join(f"{name} {version}" for name, version in of.versions.items())
+    head = [each.format(metric=of.metric) for each in _COMPARED]
+    return [
+        _HEADING,
+        "",
+        " ".join([f"    python benchmarks/compare_engines.py {entry.name}", *placed]),
+        "",
+        f"The {of.frames} annotated images ({of.pixels / 1e6:.2f} megapixels, "
+        f"{of.objects} objects) of `{of.dataset}` {of.version}{config}, split "
+        f"`{of.split}`, on {of.machine}; each row by a process of its own. Differences "
+        f"are those from {_NAMES.get(of.ways[0].name, of.ways[0].name)} of single "
+        "outputs after their activation, which are from 0 to 1, every image looked at "
+        "once. Timed is all but reading the network and finding objects in its output"
+        f"{turned}{fastest}. {beside if shares[-1] > _BUSY else ''}"
+        f"{learnt if int8 else ''}Versions: {versions}.",
+        "",
+        f"| {' | '.join(head)} |",
+        f"|{'---|' * len(head)}",
+        *(_way(of, way) for way in of.ways),
+        "",
+        *([f"- **{each}**" for each in of.over()] or [of.agreement()]),
+        "",
+    ]
+
+
+def compared(text: str) -> str:
+    """Return what a card says of backends, engines and precisions, "" if nothing.
+
+    >>> compared("# a\\n\\n## Backends, engines and precisions\\n\\nFew.\\n\\n## b\\n")
+    '## Backends, engines and precisions\\n\\nFew.'
+    """
+    found = re.search(rf"^{_HEADING}$.*?(?=^## |\Z)", text, flags=re.M | re.S)
+    return found[0].strip() if found else ""
+
+
+def _way(of: weights.Comparison, way: weights.Way) -> str:
+    name = _NAMES.get(way.backend or way.engine, way.name)
+    is_first = way is of.ways[0]
+    cells = [
+        f"Keras, {name}" if way.engine == "keras" else name,
+        way.precision,
+        f"{way.value:.4f}",
+        "" if is_first else f"{round(way.value - of.ways[0].value, 4) + 0:+.4f}",
+        "" if is_first else f"{way.difference:.1e}",
+        "" if is_first else f"{way.mean:.1e}",
+        f"{way.seconds / of.frames:.3f}",
+        f"{way.seconds / of.pixels * 1e6:.2f}",
+        f"{way.processor / of.pixels * 1e6:.2f}",
+        f"{way.memory / 1e6:.0f}",
+        f"{way.disk / 1e6:.1f}",
+    ]
+    return f"| {' | '.join(cells)} |"
 
 
 def _making(entry: weights.Entry, facts: Mapping[str, Any]) -> Iterator[str]:

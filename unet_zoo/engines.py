@@ -43,8 +43,10 @@ class Engine(Protocol):
         step: the multiple that the heights and widths of its images must be of.
         halo: how far a pixel's result depends on others, None where that is not known.
         lanes: how many threads should call it at once.
+        files: what it reads the network from.
     """
 
+    files: Sequence[Path]
     step: int
     halo: int | None
     lanes: int
@@ -151,6 +153,7 @@ class OpenVINO:
         self, path: Path, step: int, halo: int | None, precision: str = "float32"
     ) -> None:
         self.path, self.step, self.halo = path, step, halo
+        self.files = [path, path.with_suffix(".bin")]
         self.options = {
             "PERFORMANCE_HINT": "LATENCY",
             # Of an int8 network, what is not int8 stays exact.
@@ -200,6 +203,7 @@ class ONNX:
     ) -> None:
         import onnxruntime
 
+        self.files = [path]
         self.step, self.halo, self.lanes = step, halo, 1
         self._session = onnxruntime.InferenceSession(
             str(path), providers=["CPUExecutionProvider"]

@@ -196,12 +196,24 @@ def repeat(
         done.append(Repeated(entry.name, each.title, stated, found, problem))
     problem = "its card states figures that its entry does not: publish it anew"
     done += [Repeated(entry.name, title, {}, {}, problem) for title in card]
+    if not _as_compared(entry):
+        problem = "its card says otherwise of backends, engines and precisions"
+        done.append(Repeated(entry.name, "", {}, {}, problem))
     return done
 
 
 def _card(entry: weights.Entry) -> dict[str, dict[str, float]]:
     path = entry.folder / "README.md"
     return cards.figures(path.read_text(encoding="utf-8")) if path.exists() else {}
+
+
+def _as_compared(entry: weights.Entry) -> bool:
+    """Return whether a card says of backends and engines what its entry does."""
+    path = entry.folder / "README.md"
+    if not path.exists():
+        return True
+    text = path.read_text(encoding="utf-8")
+    return cards.compared(text) == "\n".join(cards.comparison(entry)).strip()
 
 
 def _contradicted(card: Mapping[str, float], stated: Mapping[str, float]) -> str:

@@ -106,6 +106,11 @@ class Segmenter:
         return str(self.facts.get("name", self.facts["model"]))
 
     @property
+    def engine(self) -> engines.Engine | None:
+        """Return what runs the network; None: Keras."""
+        return self._engine
+
+    @property
     def lanes(self) -> int:
         """Return how many threads should call `predict` at once."""
         return 1 if self._engine is None else self._engine.lanes

@@ -10,11 +10,13 @@ Importing this imports neither keras nor h5py.
 from __future__ import annotations
 
 from unet_zoo.files import sha256
+from unet_zoo.weights._comparison import Comparison, Way
 from unet_zoo.weights._ensemble import members, read_facts, write_ensemble
 from unet_zoo.weights._entries import (
     Entry,
     Evaluation,
     check_entry,
+    compared,
     current,
     entry,
     names,
@@ -28,12 +30,15 @@ from unet_zoo.weights._packs import export_cache, import_cache
 from unet_zoo.weights._upload import check_upload, upload
 
 __all__ = [
+    "Comparison",
     "Entry",
     "Evaluation",
+    "Way",
     "assign",
     "cache_folder",
     "check_entry",
     "check_upload",
+    "compared",
     "current",
     "entry",
     "export_cache",

@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from unet_zoo import errors, files
-from unet_zoo.weights import _file, _listing
+from unet_zoo.weights import _comparison, _file, _listing
+from unet_zoo.weights._comparison import Comparison
 from unet_zoo.weights._listing import Listing
 from unet_zoo.weights._toml import to_toml
 
@@ -55,7 +56,8 @@ class Entry(Listing):
     """The facts of one zoo entry, as `entry.toml` holds them.
 
     `metrics` are those of the first of the `evaluations`. `use`, `limits` and
-    `conditions` are sentences of the card, `pictures` {file: caption}.
+    `conditions` are sentences of the card, `pictures` {file: caption}. `comparison` is
+    of backends, engines and precisions; None: not measured yet.
     """
 
     model: str
@@ -72,6 +74,7 @@ class Entry(Listing):
     limits: str = ""
     conditions: str = ""
     pictures: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    comparison: Comparison | None = None
 
     @property
     def path(self) -> Path:
@@ -97,6 +100,7 @@ _OPTIONAL: dict[str, type] = {
     "limits": str,
     "conditions": str,
     "pictures": dict,
+    "comparison": dict,
 }
 _EVALUATED: dict[str, type] = {
     "dataset": str,
@@ -248,6 +252,22 @@ def write_entry(
     return target
 
 
+def compared(folder: str | os.PathLike[str], comparison: Comparison) -> Path:
+    """Write a comparison into the `entry.toml` of a folder, and return its path.
+
+    Everything else in it stays; a comparison that was there goes.
+    """
+    folder = Path(folder)
+    read(folder, moved=True)
+    target = folder / NAME
+    content = tomllib.loads(target.read_text(encoding="utf-8"))
+    content["comparison"] = comparison.plain()
+    _of(content, folder, str(target))
+    with files.replacing(target) as part:
+        part.write_text(to_toml(content), encoding="utf-8")
+    return target
+
+
 def read(folder: str | os.PathLike[str], *, moved: bool = False) -> Entry:
     """Return the entry in a folder, which is called as the entry is, unless `moved`."""
     folder = Path(folder)
@@ -298,6 +318,8 @@ def _of(content: Mapping[str, Any], folder: Path, where: str) -> Entry:
         for title, each in content.get("evaluations", {}).items()
     )
     told = {**content, "urls": tuple(content["urls"]), "evaluations": evaluated}
+    if "comparison" in content:
+        told["comparison"] = _comparison.parse(content["comparison"], where)
     return Entry(**told, folder=folder)
 
 
