@@ -292,7 +292,7 @@ def write(entry: Any, comparison: Any) -> Path:
     """Write a comparison into the facts and the card of an entry."""
     from unet_zoo import publishing, weights
 
-    weights.compared(entry.folder, comparison)
+    weights.amend(entry.folder, comparison=comparison.plain())
     return publishing.write_card(entry.folder)
 
 

@@ -22,13 +22,11 @@ from pathlib import Path
 
 import compare_engines
 import keras  # noqa: F401  (before tensorflow)
-import skimage.data
+import photographs
 
 from unet_zoo import (
     catalog,
-    images,
     measuring,
-    outputs,
     publishing,
     registry,
     segmenter,
@@ -160,15 +158,6 @@ def measure(
     return done
 
 
-def coins(file: Path, folder: Path) -> tuple[Path, str]:
-    """Return a picture of the photograph of coins with the objects found in it."""
-    photograph = skimage.data.coins()
-    labels = segmenter.load(file, engine="keras").segment(photograph).labels
-    picture = folder / "coins.png"
-    images.write_png(picture, outputs.overlay(photograph, labels))
-    return picture, f"{labels.max()} objects found in a photograph of 24 coins"
-
-
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("name", help="of the entry, such as unet-hela")
@@ -209,7 +198,7 @@ def main() -> int:
                 for each in measure(others["swapped.h5"], opened("swapped"), SWAPPED)
             ]
         if dataset == "blobs":
-            pictures.append(coins(file, scratch))
+            pictures += photographs.draw(file, scratch)
         if (curve := given.run / "curve.png").exists():
             pictures.append((curve, "Loss and validation of the training"))
         entry = publishing.publish(

@@ -264,7 +264,7 @@ def test_a_broken_comparison_is_refused(
     published: Path, tmp_path: Path, change: dict[str, Any], message: str
 ) -> None:
     folder = Path(shutil.copytree(published, tmp_path / published.name))
-    weights.compared(folder, comparison(way("jax")))
+    weights.amend(folder, comparison=comparison(way("jax")).plain())
     assert weights.read_entry(folder).comparison == comparison(way("jax"))
     content = comparison(way("jax")).plain() | change
     lines = (folder / "entry.toml").read_text().partition("[comparison]")[0]

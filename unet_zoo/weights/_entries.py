@@ -252,16 +252,18 @@ def write_entry(
     return target
 
 
-def compared(folder: str | os.PathLike[str], comparison: Comparison) -> Path:
-    """Write a comparison into the `entry.toml` of a folder, and return its path.
+def amend(folder: str | os.PathLike[str], **tables: Mapping[str, Any]) -> Path:
+    """Write whole tables into the `entry.toml` of a folder, and return its path.
 
-    Everything else in it stays; a comparison that was there goes.
+    Args:
+        folder: of an entry.
+        tables: `pictures`, or `comparison` (`Comparison.plain()`); each takes the place
+            of the one that was there. Everything else stays.
     """
     folder = Path(folder)
     read(folder, moved=True)
     target = folder / NAME
-    content = tomllib.loads(target.read_text(encoding="utf-8"))
-    content["comparison"] = comparison.plain()
+    content = tomllib.loads(target.read_text(encoding="utf-8")) | tables
     _of(content, folder, str(target))
     with files.replacing(target) as part:
         part.write_text(to_toml(content), encoding="utf-8")
