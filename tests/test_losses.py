@@ -93,6 +93,21 @@ def test_extreme_logits_stay_finite(name):
     assert slope.any()
 
 
+@pytest.mark.parametrize("name", targets.TARGETS)
+def test_the_gradient_at_no_opinion_is_the_one_beside_it(name):
+    # Features that are all off give logits of 0 exactly, where max and abs have kinks.
+    target = targets.get(name)
+    labels = np.zeros((6, 6), "int32")
+    labels[1:3, 1:5] = 1
+    truth = target.encode(labels)[None]
+    nothing = np.zeros((1, 6, 6, target.channels))
+    below, at, above = (
+        loss_and_slope(target, truth, nothing + shift)[1] for shift in (-0.01, 0, 0.01)
+    )
+    assert np.abs(at).max() > 1
+    np.testing.assert_allclose(at, (below + above) / 2, atol=0.01 * np.abs(at).max())
+
+
 def loss_and_slope(target, truth, logits):
     """Return the loss of one example, and its gradient with respect to the logits.
 

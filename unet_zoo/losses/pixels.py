@@ -70,7 +70,9 @@ def binary_cross_entropy(truth: Tensor, logits: Tensor, weights: Tensor) -> Tens
         >>> float(binary_cross_entropy(half, 0 * half, half + 0.5)[0]).__round__(4)
         0.6931
     """
-    values = ops.maximum(logits, 0.0) - logits * truth + ops.softplus(-ops.abs(logits))
+    # Smooth: the kinks of max and abs cancel but at 0 exactly, where the logits of a
+    # new network lie wherever all its features are off.
+    values = truth * ops.softplus(-logits) + (1.0 - truth) * ops.softplus(logits)
     return annotated_mean(values, weights)
 
 
