@@ -5,6 +5,8 @@ from __future__ import annotations
 import functools
 from typing import TYPE_CHECKING, Any
 
+from unet_zoo.devices import normalizing
+
 if TYPE_CHECKING:
     import keras
 
@@ -17,9 +19,9 @@ def fuse(network: keras.Model) -> None:
     Keras' own makes a dozen passes over its tensor, in float32 whatever the precision;
     TensorFlow has a single operation, which takes a tenth to a third off a step of a
     U-Net (`python benchmarks/throughput.py`). The layers stay stock ones with the same
-    weights, and are saved as such. On other backends nothing changes, nor where a
-    training is deterministic: one device then sums as several do (`python
-    benchmarks/replicas.py`). A second call changes nothing.
+    weights, and are saved as such. Where a training is deterministic, one device sums
+    as several do instead (see `normalizing.precisely`). On other backends nothing
+    changes. A second call changes nothing.
 
     >>> import keras
     >>> network = keras.Sequential([keras.layers.BatchNormalization()])
@@ -29,7 +31,10 @@ def fuse(network: keras.Model) -> None:
 
     from unet_zoo import devices
 
-    if keras.backend.backend() != "tensorflow" or devices.is_deterministic():
+    if keras.backend.backend() != "tensorflow":
+        return
+    if devices.is_deterministic():
+        normalizing.precisely(network, total=lambda values: values, parts=1)
         return
     for layer in network._flatten_layers():
         if type(layer) is keras.layers.BatchNormalization and can_fuse(layer):
@@ -46,7 +51,7 @@ def exportable(network: keras.Model) -> None:
     import keras
 
     for layer in network._flatten_layers():
-        if getattr(vars(layer).get("call"), "func", None) is _call:
+        if getattr(vars(layer).get("call"), "func", None) in (_call, normalizing.call):
             del layer.call
         if type(layer) is keras.layers.UpSampling2D and (
             layer.interpolation == "nearest"
@@ -64,7 +69,7 @@ def _repeated(size: int, inputs: Any) -> Any:
 
 def can_fuse(layer: keras.layers.BatchNormalization) -> bool:
     """Return whether the single operation does what the layer does."""
-    spoken_for = {"_moments", "call"} & set(vars(layer))  # by replicas, or already
+    spoken_for = "call" in vars(layer)  # by replicas, or already
     return not (spoken_for or layer.renorm or layer.synchronized)
 
 

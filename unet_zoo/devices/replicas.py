@@ -10,6 +10,7 @@ import os
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from unet_zoo.devices import normalizing
 from unet_zoo.errors import InputError
 
 if TYPE_CHECKING:
@@ -105,11 +106,13 @@ class Mirrored(Devices):
         return self.strategy.scope()
 
     def synchronize(self, network: keras.Model) -> None:
-        import keras
+        import tensorflow as tf
 
-        for layer in network._flatten_layers():
-            if isinstance(layer, keras.layers.BatchNormalization):
-                layer._moments = functools.partial(_moments, layer)
+        def total(values: Any) -> Any:
+            context = tf.distribute.get_replica_context()
+            return context.all_reduce(tf.distribute.ReduceOp.SUM, values)
+
+        normalizing.precisely(network, total, self.replicas)
 
     def adapt(self, learner: keras.Model) -> None:
         # Keras sums gradients after it has clipped them, each replica its own, and the
@@ -209,29 +212,6 @@ def workers() -> tuple[int, int] | None:
     if chiefs + workers < 2:
         return None
     return chiefs + workers, number + (chiefs if task.get("type") == "worker" else 0)
-
-
-def _moments(
-    layer: keras.layers.BatchNormalization, inputs: Any, mask: Any
-) -> tuple[Any, Any]:
-    """Return mean and variance of each channel over the batch of all replicas.
-
-    As one device computes them. The difference of means that Keras takes where
-    `synchronized` (the mean of squares less the square of the mean) loses digits, and
-    Adam makes much of small differences.
-    """
-    import tensorflow as tf
-
-    context = tf.distribute.get_replica_context()
-    rank = len(inputs.shape)
-    axes = [axis for axis in range(rank) if axis != layer.axis % rank]
-
-    def mean(values: Any) -> Any:
-        local = tf.reduce_mean(values, axes)
-        return context.all_reduce(tf.distribute.ReduceOp.MEAN, local)
-
-    centre = mean(inputs)
-    return centre, mean(tf.math.squared_difference(inputs, tf.stop_gradient(centre)))
 
 
 def _summed(gradients: list[Any]) -> list[Any]:
