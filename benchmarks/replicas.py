@@ -18,6 +18,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 from typing import Any
 
@@ -81,6 +82,18 @@ def started(folder: Path) -> list[subprocess.Popen[bytes]]:
     return found
 
 
+def wait(workers: list[subprocess.Popen[bytes]]) -> None:
+    """Wait for all processes; where one fails, the others wait for it in vain."""
+    while any(worker.poll() is None for worker in workers):
+        if any(worker.poll() for worker in workers):
+            break
+        time.sleep(0.5)
+    for worker in workers:
+        worker.kill()
+    if any(worker.wait() for worker in workers):
+        sys.exit("A process failed.")
+
+
 def main() -> None:
     """Print the table of this backend."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
@@ -106,9 +119,8 @@ def main() -> None:
     print("|---|---|---|---|---|", flush=True)
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
-        workers = started(folder) if given.processes else []
-        if any(worker.wait() for worker in workers):
-            sys.exit("A process failed.")
+        if given.processes:
+            wait(started(folder))
         for number, row in enumerate(ROWS):
             one, one_loss = train(row, folder / f"one-{number}", devices.Devices())
             if given.processes:

@@ -16,6 +16,7 @@ import pytest
 from test_training import SMALL, data, history
 
 from unet_zoo import checkpoints, segmenter, training
+from unet_zoo.catalog.dataset import Lazy
 from unet_zoo.errors import InputError
 
 PLAN = SMALL.replace(steps=12, validate_every=4)
@@ -33,6 +34,25 @@ training.train(
     PLAN.replace(steps=40, validate_every=10), data(), sys.argv[1], resume=True,
     checkpoint_minutes=1e-9, progress=lambda now: print(now.step, flush=True),
 )
+"""
+
+
+# Images without end, of one split: whoever waits for the last one waits for ever.
+ENDLESS = """
+import itertools, sys
+from unet_zoo import training
+from unet_zoo.catalog.dataset import Lazy
+from test_resume import PLAN
+from test_training import blob, data
+folder, split = sys.argv[1:]
+given = data()
+def read():
+    for number in itertools.count():
+        if number == 3:
+            print("read", flush=True)
+        yield blob(number)
+given.readers[split] = lambda: Lazy(10**9, read)
+training.train(PLAN, given, folder, cache_memory=0)
 """
 
 
@@ -149,13 +169,13 @@ checkpoints.write({str(path)!r}, [keras.Variable([1.0] * 999, name="a")], {{}})
     assert list(tmp_path.iterdir()) == [path]
 
 
-def start(folder: Path) -> subprocess.Popen:
+def start(folder: Path, program: str = PROGRAM, *words: str) -> subprocess.Popen:
     settings = os.environ | {
         "PYTHONPATH": str(Path(__file__).parent),
         "TF_CPP_MIN_LOG_LEVEL": "3",
     }
     return subprocess.Popen(
-        [sys.executable, "-c", PROGRAM, str(folder)],
+        [sys.executable, "-c", program, str(folder), *words],
         env=settings,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -205,3 +225,69 @@ def test_sigterm_ends_it_with_a_checkpoint(tmp_path):
     assert process.returncode != 0
     step = checkpoints.read_facts(tmp_path / "run" / "checkpoint.npz")["step"]
     assert 2 <= step < 40
+
+
+def test_sigterm_waits_neither_for_encoding_nor_for_a_validation(tmp_path):
+    splits = ("train", "validation")
+    started = {each: start(tmp_path / each, ENDLESS, each) for each in splits}
+    try:
+        for process in started.values():
+            assert process.stdout is not None
+            assert process.stdout.readline().strip() == "read"
+            process.send_signal(signal.SIGTERM)
+        for process in started.values():
+            _, errors = process.communicate(timeout=120)
+            assert process.returncode == 1
+            assert errors.rstrip().endswith("Interrupted")
+    finally:
+        for process in started.values():
+            process.kill()
+            process.communicate()
+    # What was encoded so far lay beside the folder of the training.
+    assert [each.name for each in tmp_path.iterdir()] == ["validation"]
+    checkpoint = tmp_path / "validation" / "checkpoint.npz"
+    assert checkpoints.read_facts(checkpoint)["step"] == 4
+
+
+def test_a_validation_that_sigterm_left_out_comes_first(whole, tmp_path):
+    folder, expected = whole
+    stopped, now, at = tmp_path / "run", [0], [0]
+
+    def read():
+        if now[0] == at[0]:
+            at[0] = 0
+            signal.raise_signal(signal.SIGTERM)
+        yield from data().readers["validation"]()
+
+    given = data()
+    given.readers["validation"] = lambda: Lazy(2, read)
+
+    def train():
+        return training.train(
+            PLAN,
+            given,
+            stopped,
+            resume=True,
+            cache_memory=0,
+            progress=lambda progress: now.__setitem__(0, progress.step),
+        )
+
+    now[0] = -1
+    for step, done in ((4, []), (12, [4, 8])):
+        at[0] = step
+        with pytest.raises(training.Interrupted) as told:
+            train()
+        assert told.value.signal == signal.SIGTERM
+        facts = checkpoints.read_facts(stopped / "checkpoint.npz")
+        assert facts["step"] == step
+        assert [row["step"] for row in facts["judge"]["history"]] == done
+    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+    result = train()
+    for found, right in zip(
+        result.network.get_weights(), expected.network.get_weights(), strict=True
+    ):
+        np.testing.assert_allclose(found, right, atol=1e-6)
+    for row, other in zip(history(stopped), history(folder), strict=True):
+        assert row["SEG"] == pytest.approx(other["SEG"], abs=1e-3)
+        assert row["step"] == other["step"]
+    assert (stopped / "curve.png").exists()

@@ -6,7 +6,7 @@ import csv
 import itertools
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -72,23 +72,47 @@ class Judge:
         self.best, self.history = best, list(history)
         self.started = time.monotonic() - spent
 
-    def validate(self, step: int, loss: float | None, rate: float) -> None:
-        """Measure, and write the weights if none before were better."""
-        self.rate = rate
+    def validate(
+        self,
+        step: int,
+        loss: float | None,
+        rate: float,
+        heed: Callable[[], None] = lambda: None,
+    ) -> None:
+        """Measure, and write the weights if none before were better.
+
+        Args:
+            step: of the training.
+            loss: of the steps since the last validation; None before the first step.
+            rate: images a second in training.
+            heed: called again and again until all is measured. If it raises, the judge
+                stays as it was and nothing is written.
+        """
+
+        def heeding() -> Iterator[catalog.Example]:
+            for example in self.examples:
+                heed()
+                yield example
+
+        examples = Lazy(len(self.examples), heeding)
         row: dict[str, float] = {"step": step}
         if loss is not None:  # as it is before the first step
             row["loss"] = loss
         present = segmenter.Segmenter(self.network, self.facts)
+        seen = None
         if self.examples:
             found = [
-                present.segment(each.image, tta=1).labels for each in self.examples
+                present.segment(each.image, tta=1, progress=lambda *_: heed()).labels
+                for each in examples
             ]
-            scores = evaluation.score(self.examples, found, (self.metric, "Dice"))
+            scores = evaluation.score(examples, found, (self.metric, "Dice"))
+            seen = self._gather(examples, found)
             row |= {
                 name: score.value
                 for name, score in scores.items()
                 if math.isfinite(score.value)
             }
+        self._seen, self.rate = seen, rate
         row["seconds"] = round(time.monotonic() - self.started, 1)
         self.history.append(row)
         value = row.get(self.metric, math.nan)
@@ -106,8 +130,6 @@ class Judge:
             writer = csv.DictWriter(file, fieldnames=list(names))
             writer.writeheader()
             writer.writerows(self.history)
-        if self.examples:
-            self._seen = self._gather(found)
         how = f"Found at step {step}, without the flips and rotations of the end."
         self._report(how, "training")
 
@@ -116,9 +138,11 @@ class Judge:
         """Return the first validation images with the outlines found in them."""
         return {} if self._seen is None else self._seen.pictures
 
-    def _gather(self, found: Sequence[np.ndarray]) -> reporting.Evidence:
+    def _gather(
+        self, examples: Sequence[catalog.Example], found: Sequence[np.ndarray]
+    ) -> reporting.Evidence:
         kind = "instances" if self.metric == "SEG" else "semantic"
-        return reporting.gather(self.examples, found, kind, self.metric)
+        return reporting.gather(examples, found, kind, self.metric)
 
     def _report(self, how: str, state: str) -> None:
         recipe = self.facts["recipe"]
@@ -149,7 +173,7 @@ class Judge:
                 best = tuning.tune(best, self.examples, self.metric, predicted)
                 best.save(self.folder / "weights.h5")
             found = [best.decode(each) for each in predicted]
-            self._seen = self._gather(found) if found else None
+            self._seen = self._gather(self.examples, found) if found else None
             self._report("Found as weights.h5 finds them.", "finished")
         else:
             found = [best.segment(each.image).labels for each in examples]

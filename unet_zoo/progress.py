@@ -43,6 +43,15 @@ class Interrupted(KeyboardInterrupt):
         self.signal = number
 
 
+def terminated(interrupt: BaseException | None) -> bool:
+    """Return whether it was SIGTERM, whose sender will not wait for long.
+
+    >>> terminated(Interrupted(signal.SIGTERM)), terminated(KeyboardInterrupt())
+    (True, False)
+    """
+    return getattr(interrupt, "signal", None) == signal.SIGTERM
+
+
 class Mean:
     """The mean of the losses of steps that were made in several parts."""
 
@@ -62,6 +71,33 @@ class Mean:
         return {"total": self.total, "count": self.count}
 
 
+@contextlib.contextmanager
+def ending() -> Iterator[None]:
+    """Let SIGTERM raise `Interrupted` at once, so that what is temporary is removed.
+
+    Where nothing else listens to it; Python gives signals to the main thread alone.
+
+    >>> with ending():
+    ...     signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+    False
+    """
+
+    def end(number: int, frame: Any) -> None:
+        raise Interrupted(number)
+
+    if (
+        threading.current_thread() is not threading.main_thread()
+        or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL
+    ):
+        yield
+        return
+    signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
 class Teller(keras.callbacks.Callback):
     """Reports every step to the caller, and ends `fit` when a checkpoint is due.
 
@@ -72,6 +108,7 @@ class Teller(keras.callbacks.Callback):
         minutes: after this time, `fit` is ended for a checkpoint.
         agree: whether any process of the training says so (`devices.Devices.any`).
         batch: images a step.
+        alone: whether no other process waits for what this one computes.
     """
 
     def __init__(
@@ -82,9 +119,11 @@ class Teller(keras.callbacks.Callback):
         minutes: float,
         agree: Callable[[bool], bool] = bool,
         batch: int = 1,
+        alone: bool = True,
     ) -> None:
         super().__init__()
-        self.agree = agree
+        self.agree, self.alone = agree, alone
+        self._unsaved = False  # steps since the last checkpoint
         self.steps, self.standing, self.progress = steps, standing, progress
         self.pause = 60 * minutes
         self.batch, self._spent, self._counted = batch, 0.0, 0
@@ -97,8 +136,9 @@ class Teller(keras.callbacks.Callback):
     def listening(self) -> Iterator[None]:
         """Let SIGINT and SIGTERM end the training after the step that runs.
 
-        A second Ctrl-C ends it at once. Python gives signals to the main thread alone:
-        elsewhere this does nothing.
+        At once ends it a second Ctrl-C, and SIGTERM while the first step after a
+        checkpoint is computed, which may have to wait for a compiler. Python gives
+        signals to the main thread alone: elsewhere this does nothing.
         """
         if threading.current_thread() is not threading.main_thread():
             yield
@@ -108,6 +148,8 @@ class Teller(keras.callbacks.Callback):
             if self.interrupt is not None and number == signal.SIGINT:
                 raise KeyboardInterrupt
             self.interrupt = Interrupted(number)
+            if number == signal.SIGTERM and self.alone and not self._unsaved:
+                raise self.interrupt
 
         before = {each: signal.getsignal(each) for each in _SIGNALS}
         for each, handler in before.items():
@@ -128,10 +170,12 @@ class Teller(keras.callbacks.Callback):
 
     def on_train_begin(self, logs: Any = None) -> None:
         self.due = time.monotonic() + self.pause
+        self._unsaved = False  # `fit` is called after a checkpoint
         # The first step of a part also waits for its first batch, or for a compiler.
         self._last = None
 
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+        self._unsaved = True
         self.step += 1
         self.loss = logs["loss"]
         moment = time.monotonic()
@@ -154,11 +198,16 @@ class Teller(keras.callbacks.Callback):
         if self.agree(self.interrupt is not None or time.monotonic() >= self.due):
             self.model.stop_training = True
 
+    def heed(self) -> None:
+        """Raise `Interrupted` where SIGTERM was heard."""
+        if self.interrupt is not None and terminated(self.interrupt):
+            raise self.interrupt
+
     def stopped(self) -> KeyboardInterrupt | None:
         """Return what asked this process, or another of the training, to stop."""
         if not self.agree(self.interrupt is not None):
             return None
         # The processes end in the same way, whoever was asked.
-        if self.agree(getattr(self.interrupt, "signal", None) == signal.SIGTERM):
+        if self.agree(terminated(self.interrupt)):
             return Interrupted(signal.SIGTERM)
         return self.interrupt or Interrupted(signal.SIGINT)

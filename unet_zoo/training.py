@@ -31,13 +31,21 @@ from unet_zoo import (
     tracking,
 )
 from unet_zoo.errors import InputError
-from unet_zoo.progress import Interrupted, Mean, Progress, Teller
+from unet_zoo.progress import (
+    Interrupted,
+    Mean,
+    Progress,
+    Teller,
+    ending,
+    terminated,
+)
 from unet_zoo.recipe import Recipe, from_dict, to_toml
 from unet_zoo.schedules import make_optimizer
 
 __all__ = ["Interrupted", "Progress", "make_optimizer", "train"]
 
 
+@ending()
 def train(
     recipe: Recipe,
     dataset: catalog.Dataset,
@@ -71,7 +79,8 @@ def train(
     6. At every validation, every `checkpoint_minutes` and at Ctrl-C or SIGTERM,
        `checkpoint.npz` takes the whole state of the training: stopped by whatever, it
        goes on from there with `resume`, to the weights that it would have reached
-       without a stop.
+       without a stop. SIGTERM waits for a step, not for a validation, which then
+       comes first when the training goes on.
     7. Where the loss or a weight is no finite number any more, the training goes back
        to the last validation, or to its start, with half the learning rate, and logs a
        warning; three times at most.
@@ -117,7 +126,7 @@ def train(
             the differences shown; with `extend`, when that training is not finished;
             when the loss is not finite even at an eighth of the learning rate.
         Interrupted: a KeyboardInterrupt, after the folder is complete; at SIGTERM, as
-            soon as the checkpoint is.
+            soon as the checkpoint is, and before the first step at once.
 
     Example:
         >>> from unet_zoo import catalog, recipe, training
@@ -262,20 +271,27 @@ def train(
         checkpoint_minutes,
         agree=on.any,
         batch=recipe.batch,
+        alone=on.processes == 1,
     )
     relay = tracking.Relay(
         callbacks, teaching, recipe.steps, recipe.validate_every, on.any, on.chief
     )
 
-    def validate(step: int, loss: float | None = None) -> None:
-        def measure() -> dict[str, Any]:
-            with teaching.averaged(judged):
-                judge.validate(step, loss, tell.images_per_second)
+    def validate(step: int, loss: float | None = None) -> bool:
+        """Say whether there was time to."""
+
+        def measure() -> dict[str, Any] | None:
+            try:
+                with teaching.averaged(judged):
+                    judge.validate(step, loss, tell.images_per_second, tell.heed)
+            except Interrupted:
+                return None
             return judge.state
 
         state = on.once(measure)
-        if not on.chief:
+        if state and not on.chief:
             judge.restore(**state)
+        return bool(state)
 
     interrupted: KeyboardInterrupt | None = None
     step, losses, stopped = 0, Mean(), False
@@ -283,60 +299,68 @@ def train(
     def keep() -> None:
         state: dict[str, Any] = {"step": step, "losses": losses.state}
         state |= {"judge": judge.state, "course": course.state}
-        keeper.write(state, good=step == _next_stop(recipe, step - 1))
+        keeper.write(state, good=at_stop() and not losses.count)
 
+    def at_stop() -> bool:
+        return step == _next_stop(recipe, step - 1)
+
+    due = False  # a validation
     if past:
         judge.restore(**past["judge"])
         course.restore(**past.get("course", course.state))
         losses = Mean(**past["losses"])
         step = tell.step = relay.step = past["step"]
-        keeper.restore(good=step == _next_stop(recipe, step - 1))
+        # Told to stop, the training left it out.
+        due = at_stop() and losses.count > 0
+        keeper.restore(good=at_stop() and not due)
     if not past or extend is not None:
         keep()
     if begun is not None and not (step or judge.history):
-        validate(0)
+        if not validate(0):
+            raise Interrupted(signal.SIGTERM)
         keep()
     if on.chief:
         _write_text(folder / "recipe.toml", to_toml(recipe.to_dict()))
     try:
         with stacks, tell.listening(), relay:
-            while step < recipe.steps and not (stopped or course.over):
-                last = _next_stop(recipe, step)
-                with on.scope():
-                    ahead = recipe.replace(steps=last)
-                    done = teaching.fit(
-                        on.fed(pipeline.batches(stacks, ahead, start=step)),
-                        # On another device, batches do not know their number.
-                        steps_per_epoch=last - step,
-                        callbacks=[relay, tell],
-                        shuffle=False,
-                        verbose=0,
-                    )
-                losses.add(done.history["loss"][0], tell.step - step)
-                step = tell.step
-                if not keeper.sound(losses.value):
-                    step = keeper.back(step, losses.value)
-                    tell.step = relay.step = step
-                    course.optimizer = teaching.optimizer
-                    losses = Mean()
-                    continue
-                # What asks to stop may be a clock, which differs between hosts.
-                stopped = on.any(relay.stopped)
-                if step == last or stopped:
-                    validate(step, losses.value)
+            while due or (step < recipe.steps and not (stopped or course.over)):
+                if not due:
+                    last = _next_stop(recipe, step)
+                    with on.scope():
+                        ahead = recipe.replace(steps=last)
+                        done = teaching.fit(
+                            on.fed(pipeline.batches(stacks, ahead, start=step)),
+                            # On another device, batches do not know their number.
+                            steps_per_epoch=last - step,
+                            callbacks=[relay, tell],
+                            shuffle=False,
+                            verbose=0,
+                        )
+                    losses.add(done.history["loss"][0], tell.step - step)
+                    step = tell.step
+                    if not keeper.sound(losses.value):
+                        step = keeper.back(step, losses.value)
+                        tell.step = relay.step = step
+                        course.optimizer = teaching.optimizer
+                        losses = Mean()
+                        continue
+                    # What asks to stop may be a clock, which differs between hosts.
+                    stopped = on.any(relay.stopped)
+                    due = step == last or stopped
+                if due and validate(step, losses.value):
                     relay.validated(judge.history[-1], judge.pictures)
                     course.add(judge.value)
-                    losses = Mean()
+                    losses, due = Mean(), False
                 keep()
                 stop = tell.stopped()
-                if stop is not None and step < recipe.steps:
+                if stop is not None and (step < recipe.steps or terminated(stop)):
                     raise stop
     except KeyboardInterrupt as interrupt:
         interrupted = interrupt
         # Batches still being made ask for the interpreter: a program that ends now
         # would wait for them, and they for it.
         gc.collect()
-        if getattr(interrupt, "signal", None) == signal.SIGTERM:
+        if terminated(interrupt):
             raise
         if not judge.history and tell.step:
             # Nothing is written yet: what there is, is better than nothing.
