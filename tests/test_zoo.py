@@ -12,7 +12,15 @@ import pytest
 import yaml
 
 import unet_zoo
-from unet_zoo import cards, catalog, evaluation, recipe, weights
+from unet_zoo import (
+    cards,
+    catalog,
+    devices,
+    engines,
+    evaluation,
+    recipe,
+    weights,
+)
 
 ROOT = Path(__file__).resolve().parent.parent
 SHIPPED = ("resunet-hela", "unet-blobs", "unet-hela")
@@ -76,6 +84,25 @@ def test_the_card_is_generated_and_the_hub_can_read_it(name: str) -> None:
     for each in facts.evaluations:
         if each.file:
             assert weights.sha256(facts.folder / each.file) == each.sha256
+
+
+@every_entry
+def test_backends_agree_and_the_cost_of_fewer_bits_is_told(name: str) -> None:
+    of = entry(name).comparison
+    if of is None and name not in SHIPPED:
+        pytest.skip(f"{name} was published before cards compared backends")
+    assert of is not None
+    assert of.over() == []
+    done = {(way.engine, way.backend, way.precision) for way in of.ways}
+    assert {("keras", each, "float32") for each in devices.BACKENDS} <= done
+    assert {("openvino", "", each) for each in engines.PRECISIONS} <= done
+    assert ("onnx", "", "float32") in done
+    # On all images that the entry was evaluated on, with what it was evaluated with.
+    first = entry(name).evaluations[0]
+    score = first.metrics[of.metric]
+    assert (of.frames, of.objects) == (score["frames"], score["objects"])
+    assert of.ways[0].value == pytest.approx(score["value"], abs=2e-3)
+    assert (of.config, of.split, of.tta) == (first.config, first.split, first.tta)
 
 
 @every_entry
