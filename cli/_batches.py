@@ -32,8 +32,8 @@ options = _common.together(
         "--max-memory",
         metavar="AMOUNT",
         help="Memory that each process may use, such as 2GB. Images that do not fit "
-        "are segmented in pieces: labels and table are written, nothing else.  "
-        "[default: half of what is free]",
+        "are segmented in pieces: labels, tables, masks and smaller overlays are "
+        "written, nothing else.  [default: half of what is free]",
     ),
     click.option(
         "--dask",

@@ -145,25 +145,20 @@ class Job:
         given = self.settings.max_memory or 8 * ROOM
         return bytes_ * max(1, 8 * ROOM // given)
 
-    def paths(self, *, folders: bool = False) -> list[Path]:
-        """Return its results, with `folders` those of them that are folders."""
+    def paths(self, kind: writers.Writer) -> list[Path]:
+        """Return its results of one kind."""
         frames = None if self.frames == 1 else self.frames
-        return [
-            path
-            for kind in self.kinds
-            if kind.folder or not folders
-            for path in kind.paths(self.output, self.source.stem, frames)
-        ]
+        return kind.paths(self.output, self.source.stem, frames)
 
     @property
     def results(self) -> list[Path]:
         """Return all that is written of it."""
-        return self.paths()
+        return [path for kind in self.kinds for path in self.paths(kind)]
 
     @property
     def folders(self) -> set[Path]:
         """Return those of the results that are folders."""
-        return set(self.paths(folders=True))
+        return {path for kind in self.kinds if kind.folder for path in self.paths(kind)}
 
     @property
     def scaling(self) -> dict[str, Any]:

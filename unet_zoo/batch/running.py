@@ -191,7 +191,8 @@ def segment_files(
         dask: address of a Dask scheduler, such as "tcp://10.0.0.1:8786", whose
             workers segment; they see weights, images and output by the same paths.
         max_memory: that each process may hold, such as "2GB"; None: half of what is
-            free. Of images that do not fit labels and table are written, in pieces.
+            free. Images that do not fit are segmented in pieces: of `write`, labels,
+            tables, masks and smaller overlays are written.
         progress: called with (frames done, frames in all), by one thread at a time.
         said: called with a line on how files are understood.
         options: `tta`, `tile`, `threshold`, `min_size`, `fill_holes`, `closing`; see
