@@ -45,18 +45,11 @@ options = _common.together(
 )
 
 
-def check(layout: str | None, *, workers: int, dask: str | None, resume: bool) -> None:
+def check(*, workers: int, dask: str | None) -> None:
     """Refuse what does not go together."""
     if workers > 1 and dask is not None:
         message = "--workers are of this machine, --dask of a cluster: give one."
         raise errors.InputError(message)
-    for name, given in (("workers", workers > 1), ("dask", dask), ("resume", resume)):
-        if layout is not None and given:
-            message = (
-                f"--{name} is for images one by one; those of --format {layout} are "
-                f"linked to a film. Leave out one of the two."
-            )
-            raise errors.InputError(message)
 
 
 def segment(
