@@ -32,8 +32,8 @@ options = _common.together(
         "--max-memory",
         metavar="AMOUNT",
         help="Memory that each process may use, such as 2GB. Images that do not fit "
-        "are segmented in pieces: labels and table are written, nothing else.  "
-        "[default: half of what is free]",
+        "are segmented in pieces: labels, tables, masks and smaller overlays are "
+        "written, nothing else.  [default: half of what is free]",
     ),
     click.option(
         "--dask",
@@ -45,18 +45,11 @@ options = _common.together(
 )
 
 
-def check(layout: str | None, *, workers: int, dask: str | None, resume: bool) -> None:
+def check(*, workers: int, dask: str | None) -> None:
     """Refuse what does not go together."""
     if workers > 1 and dask is not None:
         message = "--workers are of this machine, --dask of a cluster: give one."
         raise errors.InputError(message)
-    for name, given in (("workers", workers > 1), ("dask", dask), ("resume", resume)):
-        if layout is not None and given:
-            message = (
-                f"--{name} is for images one by one; those of --format {layout} are "
-                f"linked to a film. Leave out one of the two."
-            )
-            raise errors.InputError(message)
 
 
 def segment(

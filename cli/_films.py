@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import shutil
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+import click
 
 from unet_zoo import errors
 from unet_zoo.cli import _batches, _common
@@ -21,7 +25,7 @@ if TYPE_CHECKING:
 
 @dataclass
 class Film:
-    """One film: a stack, or images of one frame each."""
+    """One film, frame by frame: a stack, or images of one frame each."""
 
     jobs: Sequence[Job]
     output: Path
@@ -32,10 +36,6 @@ class Film:
         return self.jobs[0].source
 
     @property
-    def frames(self) -> int:
-        return sum(job.frames for job in self.jobs)
-
-    @property
     def results(self) -> list[Path]:
         return [self.output / f"{self.number}_RES"]
 
@@ -44,24 +44,36 @@ class Film:
         return set(self.results)
 
 
+def folder(output: Path) -> Path:
+    """Return where the labels of frames wait for being linked."""
+    return output / ".frames"
+
+
 def arranged(jobs: Sequence[Job], output: Path) -> list[Film]:
     """Return every stack as a film, or all images as one if each is a single frame.
 
     A film is numbered as the folder that its frames lie in, such as 02, otherwise 01;
     stacks are numbered in order.
+
+    Args:
+        jobs: one for each frame, in order.
+        output: folder of the results.
     """
-    single = [job for job in jobs if job.frames == 1]
-    if single and len(single) < len(jobs):
-        other = next(job for job in jobs if job.frames > 1)
+    images = [
+        list(frames) for _, frames in itertools.groupby(jobs, lambda job: job.source)
+    ]
+    single = [frames[0] for frames in images if len(frames) == 1]
+    stacks = [frames for frames in images if len(frames) > 1]
+    if single and stacks:
         message = (
-            f"{single[0].source} is a single frame and {other.source} a stack of "
-            f"{other.frames}: which are one film? Segment them by two commands."
+            f"{single[0].source} is a single frame and {stacks[0][0].source} a stack "
+            f"of {len(stacks[0])}: which are one film? Segment them by two commands."
         )
         raise errors.InputError(message)
-    if not single:
+    if stacks:
         return [
-            Film([job], output, f"{number:02d}")
-            for number, job in enumerate(jobs, start=1)
+            Film(frames, output, f"{number:02d}")
+            for number, frames in enumerate(stacks, start=1)
         ]
     for job in jobs:
         if job.size != jobs[0].size:
@@ -70,43 +82,51 @@ def arranged(jobs: Sequence[Job], output: Path) -> list[Film]:
                 f"{jobs[0].size}, {job.source} is {job.size} pixels (Y, X)."
             )
             raise errors.InputError(message)
-    folder = jobs[0].source.resolve().parent.name
-    return [Film(jobs, output, folder if re.fullmatch(r"\d\d", folder) else "01")]
+    inside = jobs[0].source.resolve().parent.name
+    return [Film(jobs, output, inside if re.fullmatch(r"\d\d", inside) else "01")]
 
 
-def segment(planned: Batch, load: Callable[[], Segmenter], *, overwrite: bool) -> None:
-    """Segment films, and say how many objects there are."""
-    import tqdm
+def segment(
+    planned: Batch,
+    load: Callable[[], Segmenter],
+    output: Path,
+    *,
+    overwrite: bool,
+    workers: int,
+    dask: str | None,
+) -> None:
+    """Segment films, and say how many objects there are.
 
-    from unet_zoo.batch import jobs, running
+    Frames are segmented as the images of any batch are, into `folder`, and linked in
+    the end, one after the other. A film of which a frame is broken is not written.
+    """
+    from unet_zoo.batch import jobs
 
     if planned.broken:  # a film lacks no frame
         raise errors.InputError(planned.broken[0].reason)
-    output = planned.settings.output
-    films = arranged(planned.jobs, output)
-    jobs.check_results(films, overwrite=overwrite)
-    segmenter = load()
-    options, objects = planned.settings.options, 0
-    frames = sum(film.frames for film in films)
-    with (
-        running.emptied(output),
-        tqdm.tqdm(total=frames, unit="frame", disable=None, leave=False) as bar,
-    ):
-        for done, film in enumerate(films):
-            bar.set_description(film.source.name)
-            try:
-                objects += _segment(segmenter, film, options, bar.update)
-            except KeyboardInterrupt as interrupt:
-                what = f"{done} of {len(films)} films are complete in {output}."
-                _common.keep(interrupt, what)
-                raise
-    _batches.tell(objects, len(planned.jobs), output)
+    films = arranged(planned.every, output)
+    # Where frames wait, a run was ended; it may have linked some of its films.
+    jobs.check_results(films, overwrite=overwrite or bool(planned.kept))
+    with _common.progress_bar("frame") as progress:
+        report = planned.run(workers=workers, dask=dask, load=load, progress=progress)
+    for line in report.said:
+        click.echo(line, err=True)
+    if report.broken:
+        message = (
+            f"{report.broken[0].reason.rstrip('.')}. A film lacks no frame: what is "
+            "finished is kept, and --resume goes on once this is mended."
+        )
+        raise errors.InputError(message)
+    objects = sum(map(_link, films))
+    shutil.rmtree(folder(output))
+    _batches.tell(objects, len({job.source for job in planned.every}), output)
 
 
-def _segment(
-    segmenter: Segmenter, film: Film, options: Mapping[str, Any], tick: Any
-) -> int:
+def _link(film: Film) -> int:
     """Write the result of one film, or nothing; return the number of objects."""
+    import numpy as np
+    import tifffile
+
     from unet_zoo import outputs
 
     objects = 0
@@ -114,11 +134,9 @@ def _segment(
     def frames() -> Iterator[np.ndarray]:
         nonlocal objects
         for job in film.jobs:
-            for frame in job.read():
-                found = segmenter.segment(frame, **job.scaling, **options)
-                objects += found.count
-                yield found.labels
-                tick()
+            labels = tifffile.imread(job.results[0]).astype(np.int32)
+            objects += int(np.count_nonzero(np.unique(labels)))
+            yield labels
 
-    outputs.write_ctc(film.results[0], frames(), film.frames)
+    outputs.write_ctc(film.results[0], frames(), len(film.jobs))
     return objects

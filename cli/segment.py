@@ -95,7 +95,8 @@ def command(
 
     With --format ctc, every stack is a film, or all images together are one if each is
     a single frame; objects are linked from frame to frame by their overlap, and have
-    one number throughout.
+    one number throughout. The labels of frames wait in a folder of --output until all
+    are there; then they are linked and the folder goes away.
 
     Of an image all results are written, or none. One that is broken is left out: the
     others are segmented, the broken ones listed at the end, and the exit code is 1.
@@ -115,12 +116,14 @@ def command(
     _common.check_writable(output)
     chosen = _common.given(**options)
     said = functools.partial(click.echo, err=True)
-    _batches.check(layout, workers=workers, dask=dask, resume=resume)
+    _batches.check(workers=workers, dask=dask)
+    films = layout == "ctc"
     planned = batch.plan(
         paths,
         models,
-        output,
+        _films.folder(output) if films else output,
         write=write,
+        apart=films,
         axes=axes,
         channel=channel,
         pixel_size=pixel_size,
@@ -140,10 +143,11 @@ def command(
         shown = network.calibration()
         return _common.load(network.weights, backend, engine, precision, shown)
 
-    if layout == "ctc":
-        _films.segment(planned, load, overwrite=overwrite)
+    shared: dict[str, Any] = {"workers": workers, "dask": dask}
+    if films:
+        _films.segment(planned, load, output, overwrite=overwrite, **shared)
     else:
-        _batches.segment(planned, load, workers=workers, dask=dask)
+        _batches.segment(planned, load, **shared)
 
 
 def _chosen(names: str | None, layout: str | None) -> list[str]:
@@ -155,7 +159,7 @@ def _chosen(names: str | None, layout: str | None) -> list[str]:
                 "or --format."
             )
             raise errors.InputError(message)
-        return []
+        return ["labels"]
     asked = (WRITE if names is None else names).split(",")
     found = [each.strip().lower() for each in asked if each.strip()]
     if not found:

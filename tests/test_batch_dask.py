@@ -135,7 +135,7 @@ def large(cluster, monkeypatch) -> Iterator[distributed.Client]:
 
 
 def of_large(place: Path, output: str, resume: bool = False) -> batch.Batch:
-    kinds = ("labels", "csv")
+    kinds = ("labels", "csv", "overlay")
     return batch.plan(
         "large.tif",
         place / "w.h5",
@@ -164,9 +164,10 @@ def test_workers_share_a_large_image_also_when_one_is_killed(
 ):
     of_large(place, "one").run()
     expected = contents(Path("one"))
-    assert set(expected) == {"large_masks.tif", "large_objects.csv"}
+    pictures = {"overlays/large.png"}
+    assert set(expected) == {"large_masks.tif", "large_objects.csv"} | pictures
     report = of_large(place, "out").run(dask=cluster.address)
-    said = r"large.tif in (\d+) parts by 2 Dask workers, labels and csv only: "
+    said = r"large.tif in (\d+) parts by 2 Dask workers, labels, csv and overlay: "
     found = re.match(said, report.said[0])
     assert found is not None
     assert int(found[1]) > 3

@@ -18,6 +18,7 @@ from pathlib import Path
 import click
 import keras
 import numpy as np
+import pandas
 import pytest
 import tifffile
 from click.testing import CliRunner, Result
@@ -460,18 +461,35 @@ def test_what_does_not_fit_is_segmented_in_pieces(
         "--threshold",
         0.4,
     )
-    fine(*command, "--max-memory", "64GB")
+    kinds = ("--max-memory", "64GB", "--write", "labels,csv,overlay,mask,parquet,rois")
+    fine(*command, *kinds)
     whole = tifffile.imread(output / "stack_masks.tif")
-    assert (output / "overlays").exists()
+    pictures = sorted(output.rglob("*.png"))
+    assert len(pictures) == 4
+    before = [images.read_one(each) for each in pictures]
+    (output / "stack_rois.zip").unlink()
     monkeypatch.setattr(pieces, "_SHARE", 0)
-    result = run(*command, "--max-memory", "64GB", "--overwrite")
-    assert "stack.tif in pieces, labels and csv only: " in result.stderr
+    result = run(*command, *kinds, "--overwrite")
+    expected = "stack.tif in pieces, labels, csv, overlay, mask and parquet only, not "
+    assert f"{expected}rois: " in result.stderr
     pieces = tifffile.imread(output / "stack_masks.tif")
     assert np.array_equal(pieces > 0, whole > 0)
+    assert not (output / "stack_rois.zip").exists()
+    outlines = 0
+    for path, picture, frame in zip(pictures, before, 2 * [*frames], strict=True):
+        found = images.read_one(path)
+        if path.parent.name == "overlays":  # objects may have other numbers
+            grey = images.to_uint8(frame)
+            found, picture = ((each != grey).any(-1) for each in (found, picture))
+            outlines += np.count_nonzero(found)
+        assert np.array_equal(found, picture)
     with (output / "stack_objects.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert len(rows) == sum(each.max() for each in whole) > 0
     assert {row["image"] for row in rows} == {"stack.tif"}
+    assert outlines > 0
+    parquet = pandas.read_parquet(output / "stack_objects.parquet")
+    assert [str(each) for each in parquet["area"]] == [row["area"] for row in rows]
     for words, said in (
         (("--max-memory", "10MB"), "too little for this network"),
         (("--max-memory", "lots"), "such as '2GB'"),

@@ -13,7 +13,7 @@ import shapely
 import shapely.geometry
 import tifffile
 
-from unet_zoo import catalog, images, outputs
+from unet_zoo import catalog, files, images, outputs
 from unet_zoo.errors import InputError
 from unet_zoo.outputs import writers
 
@@ -478,3 +478,22 @@ def test_all_or_nothing(tmp_path):
     with pytest.raises(InputError, match="segment again"):
         found.save(tmp_path / "out", tuple(outputs.WRITERS), stem="deep")
     assert [path.name for path in (tmp_path / "out").rglob("*")] == ["overlays"]
+
+
+def test_what_was_not_come_to_stays(tmp_path):
+    old, new, later = (tmp_path / f"{n}.txt" for n in range(3))
+    old.write_text("old")
+    later.write_text("old")
+
+    def write() -> None:
+        with writers.all_or_none([old, new, later, tmp_path / "deep" / "a.txt"]):
+            for path in (old, new):
+                with files.replacing(path) as part:
+                    part.write_text("new")
+            message = "in the middle"
+            raise ValueError(message)
+
+    with pytest.raises(ValueError, match="in the middle"):
+        write()
+    assert [path.name for path in tmp_path.iterdir()] == ["2.txt"]
+    assert later.read_text() == "old"

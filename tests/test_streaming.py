@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
+
 import numpy as np
 import pytest
 import scipy.ndimage
 import tifffile
 
-from unet_zoo import images, streaming, targets, tiling, turning
+from unet_zoo import images, outputs, streaming, targets, tiling, turning
 from unet_zoo.errors import InputError
-from unet_zoo.streaming import grids, planning, statistics
-from unet_zoo.streaming.sources import Array
+from unet_zoo.streaming import grids, looks, planning, statistics
+from unet_zoo.streaming.sources import Array, regions
 
 
 class Filter:
@@ -251,8 +254,6 @@ def test_an_empty_image_has_no_objects(small, tmp_path):
 @pytest.mark.parametrize("channels", [1, 2])
 @pytest.mark.parametrize("frames", [1, 3])
 def test_stacks_become_tiled_files_and_tables(small, tmp_path, frames, channels):
-    from unet_zoo import outputs
-
     small(64)
     path = tmp_path / "labels.tif"
     stack = np.stack([noise((150, 600), seed=n) for n in range(frames)])[..., None]
@@ -283,6 +284,121 @@ def test_stacks_become_tiled_files_and_tables(small, tmp_path, frames, channels)
         expected = expected[list(rows)]  # those that can be summed block by block
         np.testing.assert_allclose(rows.astype(float), expected.astype(float))
     assert [file.name for file in tmp_path.iterdir()] == ["labels.tif"]
+
+
+def crowd(shape, seed=0):
+    """Return labels of which some are large, some small, and some touch."""
+    generator = np.random.default_rng(seed)
+    labels = np.zeros(shape, int)
+    for number in range(1, 61):
+        y, x, side = (int(each) for each in generator.integers((*shape, 24)))
+        labels[y : y + side + 1, x : x + side + 1] = number
+    return np.unique(labels, return_inverse=True)[1].reshape(shape)
+
+
+def looked_at(image, labels, *looks_of, rows=40, columns=33):
+    """Show a frame to looks as `labels.tiles` does, under names of no order."""
+    count = int(labels.max())
+    names = np.append(0, 1 + np.random.default_rng(1).permutation(count))
+    ids = np.argsort(names)
+    frame = looks.Frame(labels.shape, image.shape[2], image.dtype, ids, count)
+    with contextlib.ExitStack() as stack:
+        opened = [stack.enter_context(each(frame)) for each in looks_of]
+        for down, across in regions(labels.shape, rows, columns):
+            for each in opened:
+                if across.start == 0:
+                    each.rows(names[labels[down]])
+                each.part(image[down, across], down.start, across.start)
+    return opened
+
+
+@pytest.mark.parametrize("times", [1, 2, 7, 20, 50])
+def test_an_overlay_is_made_smaller_block_by_block(times, tmp_path):
+    """Whatever the parts are: means, the most frequent label, and none forgotten."""
+    labels = crowd((151, 203))
+    image = np.random.default_rng(2).integers(0, 2**16, (151, 203, 2), "uint16")
+    path = tmp_path / "a.png"
+    [picture] = looked_at(image, labels, functools.partial(looks.overlay, path, times))
+    found = picture.labels()
+    assert found.shape == (-(-151 // times), -(-203 // times))
+    means = np.zeros((*found.shape, 2))
+    kept, alone = 0, 0
+    for y, x in np.ndindex(found.shape):
+        place = np.s_[y * times : (y + 1) * times, x * times : (x + 1) * times]
+        means[y, x] = image[place].mean(axis=(0, 1))
+        counts = np.bincount(labels[place].ravel())
+        most = counts[found[y, x]] == counts.max()
+        kept += most
+        # Otherwise it is the only pixel of an object.
+        alone += not most and np.count_nonzero(found == found[y, x]) == 1
+        assert counts[found[y, x]] > 0
+    edge = sum(found.shape)  # where a block is not whole, a part of it counts
+    assert kept + alone >= found.size - edge
+    if times <= 2:
+        assert set(np.unique(found)) == set(range(labels.max() + 1))
+    else:  # one that is not seen lies where another has its pixel
+        sizes = np.bincount(found.ravel(), minlength=labels.max() + 1)
+        for lost in np.flatnonzero(sizes == 0):
+            y, x = np.nonzero(labels == lost)
+            counts = np.zeros(found.shape, int)
+            np.add.at(counts, (y // times, x // times), 1)
+            assert found[counts == counts.max()].any()
+    drawn = images.read_one(path)
+    shown = means.round().astype("uint16")
+    thick = 1 if times > 1 else None
+    expected = outputs.overlay(shown, found, thickness=thick)
+    assert abs(drawn.astype(int) - expected).max() <= 1
+    assert not np.array_equal(drawn, images.to_uint8(shown))
+
+
+def test_an_object_smaller_than_a_pixel_is_seen(tmp_path):
+    labels = np.zeros((400, 300), int)
+    labels[17, 211] = 1
+    labels[100:300, 100:300] = 2
+    labels[200, 200] = 3  # within another
+    [picture] = looked_at(
+        np.zeros((400, 300, 1)),
+        labels,
+        functools.partial(looks.overlay, tmp_path / "a.png", 10),
+    )
+    found = picture.labels()
+    assert (found[1, 21], found[20, 20], found[15, 15]) == (1, 3, 2)
+    assert np.count_nonzero(found == 2) == 20 * 20 - 1
+
+
+def test_a_mask_is_written_row_by_row(tmp_path):
+    labels = crowd((151, 203))
+    path = tmp_path / "a.png"
+    looked_at(np.zeros((151, 203, 1)), labels, functools.partial(looks.mask, path))
+    expected = np.where(labels > 0, 255, 0)
+    np.testing.assert_array_equal(images.read_one(path)[..., 0], expected)
+    assert path.stat().st_size < 8000
+
+
+def test_an_overlay_of_a_large_image_is_2048_pixels_at_most():
+    for size in (2048, 2049, 4096, 5000, 100_000):
+        for shape in ((size, size // 3), (size // 3, size)):
+            times = looks.factor(shape, 1, 10**10)
+            assert -(-size // times) <= looks.SIDE
+            assert times == 1 or -(-size // (times - 1)) > looks.SIDE
+    assert looks.factor((4000, 4000), 1, -(10**6)) == 7  # whatever there is
+
+
+def test_pictures_of_every_frame(small, tmp_path, monkeypatch):
+    monkeypatch.setattr(looks, "SIDE", 300)
+    small(64)
+    stack = np.stack([noise((150, 600), seed=n) for n in range(2)])[..., None]
+    overlays = [tmp_path / f"{n}.png" for n in range(2)]
+    masks = [tmp_path / f"mask{n}.png" for n in range(2)]
+    output = np.zeros((2, 150, 600), "uint16")
+    given = {"max_memory": "64GB", "overlap": 16, "overlays": overlays, "masks": masks}
+    summary = streaming.stream(Filter(), stack, output, **given)
+    assert "; overlays are 2 times smaller, 75 x 300 pixels" in str(summary)
+    for labels, drawn, mask in zip(output, overlays, masks, strict=True):
+        assert images.read_one(drawn).shape == (75, 300, 3)
+        np.testing.assert_array_equal(images.read_one(mask)[..., 0] > 0, labels > 0)
+    with pytest.raises(InputError, match=r"2 path\(s\), one for each frame"):
+        streaming.stream(Filter(), stack, output, overlays=overlays[:1])
 
 
 def test_a_failure_leaves_nothing(small, tmp_path):

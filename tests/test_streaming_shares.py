@@ -38,7 +38,7 @@ def shared(segmenter, image, output: Path, threads: int, **asked):
             )
         )
     ordered = [found[number] for number in range(len(parts))]
-    return shares.join(segmenter, image, output, asked, survey.plan, ordered)
+    return shares.join(segmenter, image, output, asked, survey.plan, ordered, 10**10)
 
 
 def crowd(shape):

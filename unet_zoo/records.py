@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import importlib.metadata
 import json
 import os
@@ -109,7 +110,8 @@ def kept(
     """
     folder = Path(folder)
     earlier = _runs(folder)
-    entries = [_entry(folder, image) for image in found]
+    measured = functools.cache(size)  # of the frames of a stack, once
+    entries = [_entry(folder, image, measured) for image in found]
     finished, lock = set(done), threading.Lock()
     word = secrets.token_hex(8)
     # The record alone decides which journal counts, and is replaced in one step.
@@ -293,14 +295,16 @@ def _write(
         part.write_text(text, encoding="utf-8")
 
 
-def _entry(folder: Path, image: Image) -> dict[str, Any]:
+def _entry(
+    folder: Path, image: Image, measured: Callable[[Path], int]
+) -> dict[str, Any]:
     source = image.source.resolve()
     with contextlib.suppress(ValueError):  # another drive has no relative path
         source = Path(os.path.relpath(source, folder.resolve()))
     return {
         "name": image.name,
         "source": source.as_posix(),
-        "bytes": size(image.source),
+        "bytes": measured(image.source),
         "frames": image.frames,
         "channel": image.channel,
     }

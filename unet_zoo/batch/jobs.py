@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import math
 import os
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -94,9 +95,28 @@ class Settings:
         )
 
 
+class Frame:
+    """One frame of an image, in place of the image."""
+
+    def __init__(self, image: images.Image, number: int) -> None:
+        self._image, self._number = image, number
+        self.dtype, self.pixel_size = image.dtype, image.pixel_size
+        self.shape = (1, *image.shape[1:])
+
+    def read(
+        self, frame: int, rows: slice = slice(None), columns: slice = slice(None)
+    ) -> np.ndarray:
+        """Return a part (y, x, C) of the frame, the only one."""
+        return self._image.read(self._number, rows, columns)
+
+    def read_all(self) -> np.ndarray:
+        """Return the frame as (1, Y, X, C)."""
+        return self.read(0)[None]
+
+
 @dataclasses.dataclass(frozen=True)
 class Job:
-    """One image, and where its results go.
+    """One image or one frame of a stack, and where its results go.
 
     Attributes:
         source: the file.
@@ -106,6 +126,7 @@ class Job:
         pixel_size: (y, x) in micrometres, None where unknown.
         scaled: the network sees it at the pixel size that it was trained at.
         large: it does not fit into the memory, and is segmented in pieces.
+        frame: the only one of the file that is segmented; None: all.
     """
 
     source: Path
@@ -115,6 +136,19 @@ class Job:
     pixel_size: tuple[float, float] | None = None
     scaled: bool = False
     large: bool = False
+    frame: int | None = None
+
+    @property
+    def key(self) -> tuple[Path, int | None]:
+        """Return what no other job of the batch has."""
+        return self.source, self.frame
+
+    @property
+    def name(self) -> str:
+        """Return how the names of its results begin."""
+        if self.frame is None:
+            return self.source.stem
+        return f"{self.source.stem}_t{self.frame:03d}"
 
     @property
     def frames(self) -> int:
@@ -145,43 +179,39 @@ class Job:
         given = self.settings.max_memory or 8 * ROOM
         return bytes_ * max(1, 8 * ROOM // given)
 
-    def paths(self, *, folders: bool = False) -> list[Path]:
-        """Return its results, with `folders` those of them that are folders."""
+    def paths(self, kind: writers.Writer) -> list[Path]:
+        """Return its results of one kind."""
         frames = None if self.frames == 1 else self.frames
-        return [
-            path
-            for kind in self.kinds
-            if kind.folder or not folders
-            for path in kind.paths(self.output, self.source.stem, frames)
-        ]
+        return kind.paths(self.output, self.name, frames)
 
     @property
     def results(self) -> list[Path]:
         """Return all that is written of it."""
-        return self.paths()
+        return [path for kind in self.kinds for path in self.paths(kind)]
 
     @property
     def folders(self) -> set[Path]:
         """Return those of the results that are folders."""
-        return set(self.paths(folders=True))
+        return {path for kind in self.kinds if kind.folder for path in self.paths(kind)}
 
     @property
     def scaling(self) -> dict[str, Any]:
         """Return what `segment` is told of the size of this image's pixels."""
         return {"pixel_size": self.pixel_size} if self.scaled else {}
 
-    def open(self) -> images.Image:
+    @contextlib.contextmanager
+    def open(self) -> Iterator[images.Image | Frame]:
         """Open the image.
 
         Raises:
             InputError: if it has another size than it had.
         """
-        opened = self.settings.open(self.source)
-        if opened.shape != self.shape:
-            opened.close()
-            message = f"{self.source} changed while others were segmented."
-            raise InputError(message)
-        return opened
+        with self.settings.open(self.source) as image:
+            opened = image if self.frame is None else Frame(image, self.frame)
+            if opened.shape != self.shape:
+                message = f"{self.source} changed while others were segmented."
+                raise InputError(message)
+            yield opened
 
     def read(self) -> np.ndarray:
         """Return the image (T, Y, X, C) with the channels the network is shown.
@@ -269,6 +299,22 @@ def opened(
         else:
             jobs.append(job)
     return jobs, wrong
+
+
+def apart(jobs: Sequence[Job]) -> list[Job]:
+    """Return a job for each frame of each image."""
+    found = []
+    for job in jobs:
+        if job.frames == 1:
+            found.append(job)
+            continue
+        shape = (1, *job.shape[1:])
+        large = pieces.is_large(shape, job.settings.max_memory)
+        found += [
+            dataclasses.replace(job, shape=shape, large=large, frame=number)
+            for number in range(job.frames)
+        ]
+    return found
 
 
 def _check_channels(image: images.Image, wanted: int) -> None:

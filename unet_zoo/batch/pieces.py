@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from unet_zoo import memory
 from unet_zoo.errors import InputError
+from unet_zoo.outputs import writers
 
 if TYPE_CHECKING:
     from unet_zoo import streaming
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
 # Bytes that a pixel takes when an image is segmented whole: its values normalised and
 # rescaled, what is predicted of it, and what the decoder makes of that.
 _PER_VALUE, _PER_PIXEL = 24, 200
+# What can be written of an image that is never whole in memory.
+_KINDS = ("labels", "csv", "overlay", "mask", "parquet")
 # Of the memory; the rest is for libraries, the network, and images read ahead.
 _SHARE = 0.25
 
@@ -36,10 +39,12 @@ def is_large(shape: Sequence[int], max_memory: int | None) -> bool:
 def kinds(asked: Sequence[str]) -> tuple[str, ...]:
     """Return those of what is to be written that can be written in pieces.
 
-    >>> kinds(("labels", "csv", "overlay")), kinds(("overlay",))
-    (('labels', 'csv'), ('labels',))
+    The labels always: all else is made of them.
+
+    >>> kinds(("labels", "csv", "rois")), kinds(("overlay",))
+    (('labels', 'csv'), ('labels', 'overlay'))
     """
-    found = tuple(name for name in asked if name in ("labels", "csv"))
+    found = tuple(name for name in asked if name in _KINDS)
     return found if "labels" in found else ("labels", *found)
 
 
@@ -60,33 +65,52 @@ def asked(job: Job) -> dict[str, Any]:
 
 
 def segment(segmenter: Segmenter, job: Job) -> tuple[int, str]:
-    """Write labels and table of an image; return how many objects, and what to say."""
+    """Write what is asked for of an image; return how many objects, and what to say."""
     from unet_zoo import streaming
     from unet_zoo.streaming import planning
 
     given = job.settings.max_memory
     if given is None:  # what is free is free beside what this process holds
         given = memory.default_memory() + planning.resident()
-    options, paths = asked(job), written(job)
-    with job.settings.open(job.source) as opened:
+    more = {**asked(job), **pictures(job)}
+    with writers.all_or_none(job.results), job.open() as opened:
         summary = streaming.stream(
-            segmenter, opened, paths["labels"], max_memory=given, **options
+            segmenter, opened, labels(job), max_memory=given, **more
         )
-    write_table(job, summary)
-    said = f"{job.source.name} in pieces, {' and '.join(paths)} only: {summary}"
-    return sum(summary.objects), said
+        write_tables(job, summary)
+    return sum(summary.objects), f"{job.source.name} in pieces, {told(job)}: {summary}"
 
 
-def written(job: Job) -> dict[str, Path]:
-    """Return where labels and table go, by the name of each."""
-    return dict(zip([kind.name for kind in job.kinds], job.results, strict=True))
+def labels(job: Job) -> Path:
+    """Return where the label image goes."""
+    return _paths(job)["labels"][0]
 
 
-def write_table(job: Job, summary: streaming.Summary) -> None:
-    """Write the table of an image, if it is among what is to be written."""
+def pictures(job: Job) -> dict[str, Any]:
+    """Return where overlays and masks go, as `streaming.stream` is told."""
+    paths = _paths(job)
+    return {"overlays": paths.get("overlay", ()), "masks": paths.get("mask", ())}
+
+
+def write_tables(job: Job, summary: streaming.Summary) -> None:
+    """Write the table of an image as it is asked for."""
     from unet_zoo import outputs
 
-    path = written(job).get("csv")
-    if path is not None:
-        summary.table.insert(0, "image", job.source.name)
+    paths = _paths(job)
+    summary.table.insert(0, "image", job.source.name)
+    for path in paths.get("csv", ()):
         outputs.write_table(path, summary.table)
+    for path in paths.get("parquet", ()):
+        outputs.write_parquet(path, summary.table)
+
+
+def told(job: Job) -> str:
+    """Return which kinds are written, and which are not."""
+    *first, last = names = list(_paths(job))
+    written = f"{', '.join(first)} and {last}" if first else last
+    left = [name for name in job.settings.kinds if name not in names]
+    return f"{written} only, not {', '.join(left)}" if left else written
+
+
+def _paths(job: Job) -> dict[str, list[Path]]:
+    return {kind.name: job.paths(kind) for kind in job.kinds}

@@ -225,7 +225,7 @@ class _Work:
         outputs.write(
             result,
             self.job.output,
-            self.job.source.stem,
+            self.job.name,
             self.job.settings.kinds,
             overwrite=True,
         )

@@ -126,7 +126,7 @@ class _Worker:
         share: set[int],
         answers: queue.SimpleQueue[tuple[_Worker, tuple[Any, ...] | None]],
     ) -> None:
-        self.jobs: dict[Path, Job] = {}
+        self.jobs: dict[tuple[Path, int | None], Job] = {}
         self.share, self.ready, self.alone = share, False, False
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115
         limit = str(len(share) or 1)
@@ -152,7 +152,7 @@ class _Worker:
         self._listener.start()
 
     def send(self, job: Job, *, alone: bool = False) -> None:
-        self.jobs[job.source], self.alone = job, alone
+        self.jobs[job.key], self.alone = job, alone
         self._put(job)
 
     def _put(self, value: Any) -> None:

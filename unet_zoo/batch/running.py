@@ -56,6 +56,7 @@ class Batch:
         broken: images that cannot be segmented.
         settings: what holds for all.
         about: what the record of the folder says of the run.
+        every: `jobs` and `kept` in the order of the images.
     """
 
     jobs: tuple[Job, ...]
@@ -63,6 +64,7 @@ class Batch:
     broken: tuple[Broken, ...]
     settings: Settings
     about: Mapping[str, Any]
+    every: tuple[Job, ...] = ()
 
     def run(
         self,
@@ -95,7 +97,7 @@ class Batch:
 
             def report(job: Job, outcome: pipeline.Outcome) -> None:
                 if outcome.broken is None:
-                    finish(job.source.stem)
+                    finish(job.name)
                 count.add(job, outcome)
 
             try:
@@ -131,14 +133,14 @@ class Batch:
             self.settings.output,
             [_image(job) for job in (*self.kept, *self.jobs)],
             self.about,
-            done={job.source.stem for job in self.kept},
+            done={job.name for job in self.kept},
         )
 
     def _report(self, count: _Count) -> Report:
         return Report(
             self.settings.output,
             count.objects,
-            tuple(job.source for job in self.jobs if job.source in count.segmented),
+            tuple(job.source for job in self.jobs if job.key in count.segmented),
             tuple(job.source for job in self.kept),
             (*self.broken, *count.broken),
             tuple(count.said),
@@ -191,7 +193,8 @@ def segment_files(
         dask: address of a Dask scheduler, such as "tcp://10.0.0.1:8786", whose
             workers segment; they see weights, images and output by the same paths.
         max_memory: that each process may hold, such as "2GB"; None: half of what is
-            free. Of images that do not fit labels and table are written, in pieces.
+            free. Images that do not fit are segmented in pieces: of `write`, labels,
+            tables, masks and smaller overlays are written.
         progress: called with (frames done, frames in all), by one thread at a time.
         said: called with a line on how files are understood.
         options: `tta`, `tile`, `threshold`, `min_size`, `fill_holes`, `closing`; see
@@ -247,12 +250,14 @@ def plan(
     overwrite: bool = False,
     resume: bool = False,
     max_memory: int | str | None = None,
+    apart: bool = False,
     said: Callable[[str], None] | None = None,
     **options: Any,
 ) -> Batch:
     """Open all images and check what is to be done with them; see `segment_files`.
 
-    Nothing is written, and of images only what they say of themselves is read.
+    Nothing is written, and of images only what they say of themselves is read. With
+    `apart`, each frame of a stack is segmented as an image of its own.
     """
     kinds = writers.chosen((write,) if isinstance(write, str) else write)
     sources = finding.find(images)
@@ -297,6 +302,8 @@ def plan(
         max_memory=None if max_memory is None else memory.as_bytes(max_memory),
     )
     found, broken = jobs.opened(sources, settings, facts, said)
+    if apart:
+        found = jobs.apart(found)
     if not found:
         more = len(broken) - 1
         message = broken[0].reason
@@ -314,9 +321,10 @@ def plan(
         engine=chosen,
     )
     kept, ours = _finished(found, about, overwrite) if resume else ([], [])
-    rest = [job for job in found if job not in kept]
+    done = {job.key for job in kept}
+    rest = [job for job in found if job.key not in done]
     jobs.check_results(found, overwrite=overwrite, ours={job.source for job in ours})
-    return Batch(tuple(rest), tuple(kept), tuple(broken), settings, about)
+    return Batch(tuple(rest), tuple(kept), tuple(broken), settings, about, tuple(found))
 
 
 def _check_number(workers: int, dask: str | None) -> None:
@@ -348,7 +356,7 @@ def _check_options(facts: Mapping[str, Any], options: Mapping[str, Any]) -> None
 
 def _image(job: Job) -> records.Image:
     channel = job.settings.channel
-    return records.Image(job.source.stem, job.source, job.frames, channel)
+    return records.Image(job.name, job.source, job.frames, channel)
 
 
 def _finished(
@@ -371,22 +379,23 @@ def _finished(
         )
         raise InputError(message)
     files.sweep(output)
+    size = functools.cache(records.size)  # of a stack it is asked for each frame
     finished, begun = records.read(output), records.read(output, unfinished=True)
 
     def same(job: Job, past: records.Past | None) -> bool:
         return (
             past is not None
             and past.source == job.source.resolve()
-            and past.bytes == records.size(job.source)
+            and past.bytes == size(job.source)
             and past.frames == job.frames
         )
 
     def whole(job: Job) -> bool:
         return all(path.exists() for path in job.results)
 
-    ours = [job for job in found if job.source.stem in begun]
-    kept = [j for j in ours if same(j, finished.get(j.source.stem)) and whole(j)]
-    return kept, [j for j in ours if begun[j.source.stem].source == j.source.resolve()]
+    ours = [job for job in found if job.name in begun]
+    kept = [j for j in ours if same(j, finished.get(j.name)) and whole(j)]
+    return kept, [j for j in ours if begun[j.name].source == j.source.resolve()]
 
 
 @contextlib.contextmanager
@@ -409,7 +418,7 @@ class _Count:
         self, batch: Batch, progress: Callable[[int, int], None] | None
     ) -> None:
         self.objects = 0
-        self.segmented: set[Path] = set()
+        self.segmented: set[tuple[Path, int | None]] = set()
         self.broken: list[Broken] = []
         self.said: list[str] = []
         self._done, self._frames = 0, sum(job.frames for job in batch.jobs)
@@ -421,7 +430,7 @@ class _Count:
                 self.broken.append(outcome.broken)
             else:
                 self.objects += outcome.objects
-                self.segmented.add(job.source)
+                self.segmented.add(job.key)
                 self.said += [outcome.said] if outcome.said else []
 
     def tick(self, frames: int) -> None:

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from unet_zoo.batch import pieces, pipeline
 from unet_zoo.batch.jobs import BROKEN, Broken, Job, Network, broken
+from unet_zoo.outputs import writers
 
 if TYPE_CHECKING:
     from unet_zoo.images import Image
@@ -117,17 +118,18 @@ class Shared(Whole):
         self._found[number] = found
         if len(self._found) == len(self._parts):
             ordered = [self._found[number] for number in sorted(self._found)]
-            yield self._joined, _done, _join, self._sent, self._survey, ordered
+            given = self._survey, ordered, self._workers.given
+            yield self._joined, _done, _join, self._sent, *given
 
     def _joined(self, summary: running.Summary) -> Iterator[Task]:
         seconds = time.monotonic() - self._begun
         summary = dataclasses.replace(summary, seconds=seconds)
         count = len(self._parts)
         processes = len({found.process for found in self._found.values()})
-        kinds = " and ".join(kind.name for kind in self.job.kinds)
         said = (
             f"{self.job.source.name} in {count} part{'s' * (count > 1)} by {processes} "
-            f"Dask worker{'s' * (processes > 1)}, {kinds} only: {summary}"
+            f"Dask worker{'s' * (processes > 1)}, {pieces.told(self.job)}: "
+            f"{summary}"
         )
         self.outcome = pipeline.Outcome(sum(summary.objects), said=said)
         yield from ()
@@ -199,14 +201,19 @@ def _join(
     image: Image,
     survey: shares.Survey,
     found: list[shares.Found],
+    given: int,
 ) -> running.Summary:
     from unet_zoo.streaming import shares
 
     for each in found:
         seen(each.path)
-    path, asked = pieces.written(job)["labels"], pieces.asked(job)
-    summary = shares.join(segmenter, image, path, asked, survey.plan, found)
-    pieces.write_table(job, summary)
+    asked, more = pieces.asked(job), pieces.pictures(job)
+    with writers.all_or_none(job.results):
+        path = pieces.labels(job)
+        summary = shares.join(
+            segmenter, image, path, asked, survey.plan, found, given, **more
+        )
+        pieces.write_tables(job, summary)
     return dataclasses.replace(summary, table=summary.table[:0])
 
 

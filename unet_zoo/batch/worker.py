@@ -43,7 +43,7 @@ def main() -> None:
         pipeline.run(
             segmenter,
             _incoming(requests, stop),
-            lambda job, outcome: say("image", job.source, outcome),
+            lambda job, outcome: say("image", job.key, outcome),
             lambda frames: say("frames", frames),
             stop,
         )

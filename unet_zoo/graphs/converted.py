@@ -44,8 +44,15 @@ class Layers:
     rows = 2
     copies = (1.0, 1.0)  # what it needs itself is small: columns one after the other
 
-    def __init__(self, numbers: dict[str, int], options: dict[str, str]) -> None:
+    def __init__(
+        self,
+        numbers: dict[str, int],
+        options: dict[str, str],
+        rounded: dict[int, Any] | None = None,
+    ) -> None:
         self._numbers, self._options = numbers, options
+        # Of a network of 8 bits, what rounded the values of some tensors.
+        self._rounded = rounded or {}
         self._made: dict[int, tuple[Any, int]] = {}
         self._lock, self._local = threading.Lock(), threading.local()
         self._work = [0.0, 0.0]  # multiplications, and those that were needed
@@ -123,6 +130,13 @@ class Layers:
             tensor: opset13.parameter([1, value.shape[1], -1, -1], np.float32)
             for tensor, value in zip(step.inputs, values, strict=True)
         }
+        # What arrives is rounded already; said again, the layer is one of 8 bits.
+        given = {
+            tensor: _rounding(self._rounded[tensor], each)
+            if tensor in self._rounded
+            else each
+            for tensor, each in inputs.items()
+        }
         inside = {_name(operation) for operation in step.layers}
         last = step.layers[-1]
         for operation in step.layers:
@@ -130,7 +144,7 @@ class Layers:
                 source = taken.get_source_output().get_node()
                 number = self._numbers.get(_name(source))
                 if number is not None and _name(source) not in inside:
-                    taken.replace_source_output(inputs[number].output(0))
+                    taken.replace_source_output(given[number].output(0))
             if operation.get_type_name() == "ConvolutionBackpropData":
                 # Without the size that the whole network computed for it.
                 grown = opset13.convolution_backprop_data(
@@ -161,9 +175,11 @@ def read(path: Path, options: dict[str, str]) -> Graph | None:
     shape = model.input(0).get_partial_shape()
     if len(model.inputs) != 1 or len(shape) != 4 or shape[3].is_dynamic:
         return None
+    _quantize_planes(model)
     result = _name(model.output(0).get_node().input_value(0).get_node())
     builder = Builder(shape[3].get_length())
     numbers: dict[str, int] = {}
+    rounded: dict[int, Any] = {}
     fixed: set[str] = set()
     aside: set[str] = set()  # what is computed of the sizes of tensors
     for operation in model.get_ordered_ops():
@@ -179,7 +195,8 @@ def read(path: Path, options: dict[str, str]) -> Graph | None:
             if order == _TO_PLANES and _is_image(operation):
                 numbers[name] = 0
             elif order == _FROM_PLANES and name == result and tensors:
-                return builder.finish(tensors[0], Layers(numbers, options), _TOGETHER)
+                layers = Layers(numbers, options, rounded)
+                return builder.finish(tensors[0], layers, _TOGETHER)
             else:
                 return None
         elif kind == "ShapeOf" or (not tensors and _any(sources, aside)):
@@ -200,7 +217,42 @@ def read(path: Path, options: dict[str, str]) -> Graph | None:
                 **looks,
             )
             numbers[name] = builder.add(step, channels[1].get_length())
+            if kind == "FakeQuantize":
+                rounded[numbers[name]] = operation
+            elif kind == "MaxPool" and tensors[0] in rounded:
+                rounded[numbers[name]] = rounded[tensors[0]]
     return None
+
+
+def _quantize_planes(model: Any) -> None:
+    """Have an int8 network round its image after it was turned to planes, not before.
+
+    It is the same, where all values are rounded alike, and what follows is as in
+    any other network.
+    """
+    for turning in model.get_ordered_ops():
+        if turning.get_type_name() != "Transpose":
+            continue
+        rounding = turning.input_value(0).get_node()
+        if (
+            rounding.get_type_name() == "FakeQuantize"
+            and _is_image(rounding)
+            and all(_is_single(rounding, number) for number in range(1, 5))
+        ):
+            takers = turning.output(0).get_target_inputs()
+            rounded = _rounding(rounding, turning)
+            turning.input(0).replace_source_output(rounding.input_value(0))
+            for taker in takers:
+                taker.replace_source_output(rounded.output(0))
+
+
+def _rounding(rounding: Any, operation: Any) -> Any:
+    """Return what rounds the result of an operation as another one rounds its own."""
+    from openvino import opset13
+
+    ranges = [rounding.input_value(number) for number in range(1, 5)]
+    levels = rounding.get_attributes()["levels"]
+    return opset13.fake_quantize(operation, *ranges, levels=levels)
 
 
 def _looks(operation: Any, fixed: list[bool]) -> dict[str, Any] | None:
@@ -275,6 +327,12 @@ def _is_local(operation: Any, number: int) -> bool:
     shape = operation.input_value(number).get_partial_shape()
     sizes = [int(size) for size in shape.to_shape()] if shape.is_static else [0]
     return all(size == 1 for size in sizes[-2:])
+
+
+def _is_single(operation: Any, number: int) -> bool:
+    """Return whether an input is one number."""
+    shape = operation.input_value(number).get_partial_shape()
+    return shape.is_static and math.prod(map(int, shape.to_shape())) == 1
 
 
 def _constant(operation: Any, number: int) -> list[int] | None:

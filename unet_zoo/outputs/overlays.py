@@ -30,18 +30,26 @@ COLOURS = np.array(
 )
 
 
-def overlay(image: np.ndarray, labels: np.ndarray, *, fill: float = 0.0) -> np.ndarray:
+def overlay(
+    image: np.ndarray,
+    labels: np.ndarray,
+    *,
+    fill: float = 0.0,
+    thickness: int | None = None,
+) -> np.ndarray:
     """Draw the outline of every object over the image, as uint8 (Y, X, 3).
 
     The image (Y, X) or (Y, X, C) is stretched in contrast for the eye, see
-    `images.to_uint8`. Outlines lie inside their objects and are 1 pixel thick, 2 in
-    images of 400 pixels or more. An object keeps its colour from frame to frame
-    unless a neighbour has it. Objects that are not annotated (-1) are not drawn.
+    `images.to_uint8`. Outlines lie inside their objects. An object keeps its colour
+    from frame to frame unless a neighbour has it. Objects that are not annotated (-1)
+    are not drawn.
 
     Args:
         image: (Y, X) or (Y, X, C), any numbers.
         labels: whole numbers (Y, X), 0 is background.
         fill: how much of the colour the inside of an object takes, 0 to 1.
+        thickness: of outlines in pixels; None: 1, and 2 in images of 400 pixels or
+            more.
 
     >>> labels = np.zeros((8, 8), int)
     >>> labels[2:7, 2:7] = 1
@@ -62,7 +70,9 @@ def overlay(image: np.ndarray, labels: np.ndarray, *, fill: float = 0.0) -> np.n
         inside = compact > 0
         tint = colours[compact[inside]]
         drawn[inside] = np.round((1 - fill) * drawn[inside] + fill * tint)
-    rim = _rim(compact, thickness=2 if max(labels.shape) >= 400 else 1)
+    if thickness is None:
+        thickness = 2 if max(labels.shape) >= 400 else 1
+    rim = _rim(compact, thickness)
     drawn[rim] = colours[compact[rim]]
     return drawn
 

@@ -233,22 +233,39 @@ def _write(
                 "replace it."
             )
             raise InputError(message)
-    written: list[Path] = []
-    with _folders({path.parent for path in every}):
+    with all_or_none(every):
+        # The label image comes last: where it is, all the others are.
+        for writer, paths in reversed(jobs):
+            parts = result.frames if writer.each else (result,)
+            for path, part in zip(paths, parts, strict=True):
+                writer(path, part)
+    return every
+
+
+@contextlib.contextmanager
+def all_or_none(paths: Sequence[Path]) -> Iterator[None]:
+    """Make the folders of results; after a failure, remove what there is of them."""
+    before = {path: _age(path) for path in paths}
+    with _folders({path.parent for path in paths}):
         try:
-            # The label image comes last: where it is, all the others are.
-            for writer, paths in reversed(jobs):
-                parts = result.frames if writer.each else (result,)
-                for path, part in zip(paths, parts, strict=True):
-                    writer(path, part)
-                    written.append(path)
+            yield
         except BaseException:
-            for path in written:
+            for path in paths:
+                if _age(path) == before[path]:
+                    continue  # it was not come to: what is there is an earlier one
                 if path.is_dir():
                     shutil.rmtree(path, ignore_errors=True)
                 path.unlink(missing_ok=True)
             raise
-    return every
+
+
+def _age(path: Path) -> tuple[int, int] | None:
+    """Return what differs once another file or folder is at the path."""
+    try:
+        facts = path.lstat()
+    except OSError:
+        return None
+    return facts.st_ino, facts.st_mtime_ns
 
 
 @contextlib.contextmanager

@@ -2,7 +2,8 @@
 
 `statistics` looks at the whole image before anything else; `strips` feeds a network a
 few rows at a time, and where that is not possible `predictors` cuts tiles; `joining`
-makes the objects of all blocks those of the image; `labels` writes them.
+makes the objects of all blocks those of the image; `labels` writes them, `looks` draws
+them.
 """
 
 from __future__ import annotations

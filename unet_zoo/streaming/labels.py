@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, Self
+from typing import TYPE_CHECKING, Protocol, Self
 
 import numpy as np
 import tifffile
@@ -14,6 +15,7 @@ import tifffile
 from unet_zoo import images
 from unet_zoo.errors import InputError
 from unet_zoo.images import writing
+from unet_zoo.streaming.looks import Frame, Opened
 from unet_zoo.streaming.sources import Source, regions
 
 if TYPE_CHECKING:
@@ -83,7 +85,7 @@ class Table:
     """
 
     def __init__(self, objects: int, shape: tuple[int, int], channels: int) -> None:
-        self._shape = shape
+        self.objects, self._shape = objects, shape
         self._area = np.zeros(objects, np.int64)
         self._sums = np.zeros((2 + channels, objects))
         self._low = np.full((2, objects), max(shape), np.int64)
@@ -136,23 +138,31 @@ def tiles(
     tables: Sequence[Table],
     source: Source,
     dtype: type,
-    progress: Any = None,
+    looks: Sequence[Sequence[Opened]] = (),
 ) -> Iterator[tuple[int, int, int, np.ndarray]]:
     """Yield (frame, top, left, labels) of every tile of every frame in order.
 
-    The tables are filled as the tiles go by.
+    The tables are filled as the tiles go by, and `looks`, those of each frame, see
+    them too.
     """
     for frame, (scratch, new, table) in enumerate(
         zip(scratches, names, tables, strict=True)
     ):
-        for rows, _ in regions(scratch.shape, TILE, scratch.shape[1]):
-            band = scratch.read(rows)
-            for _, columns in regions((1, scratch.shape[1]), 1, TILE):
-                labels = new[band[:, columns]]
-                table.add(
-                    labels, source.read(frame, rows, columns), rows.start, columns.start
-                )
-                yield frame, rows.start, columns.start, labels.astype(dtype)
+        known = Frame(scratch.shape, source.shape[3], source.dtype, new, table.objects)
+        with contextlib.ExitStack() as stack:
+            opened = looks[frame] if looks else ()
+            looking = [stack.enter_context(look(known)) for look in opened]
+            for rows, _ in regions(scratch.shape, TILE, scratch.shape[1]):
+                band = scratch.read(rows)
+                for look in looking:
+                    look.rows(band)
+                for _, columns in regions((1, scratch.shape[1]), 1, TILE):
+                    labels = new[band[:, columns]]
+                    image = source.read(frame, rows, columns)
+                    table.add(labels, image, rows.start, columns.start)
+                    for look in looking:
+                        look.part(image, rows.start, columns.start)
+                    yield frame, rows.start, columns.start, labels.astype(dtype)
 
 
 def write_tiff(
@@ -194,3 +204,5 @@ def write_tiff(
             metadata=metadata,
             **more,
         )
+        for _ in parts:  # the last tile may not have been the end
+            pass

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import os
 import time
 from collections.abc import Callable, Sequence
@@ -14,7 +15,7 @@ import numpy as np
 
 from unet_zoo import memory
 from unet_zoo.errors import InputError, unknown
-from unet_zoo.streaming import labels, planning, sources
+from unet_zoo.streaming import labels, looks, planning, sources
 from unet_zoo.streaming.frames import Run
 from unet_zoo.streaming.planning import Plan
 
@@ -38,6 +39,7 @@ class Summary:
         plan: how the image was cut.
         seconds: that it took.
         peak: most bytes that the process held, as sampled.
+        smaller: pixels of the image, each way, that are one of its overlays; 0 without.
     """
 
     shape: tuple[int, int, int]
@@ -49,18 +51,23 @@ class Summary:
     plan: Plan
     seconds: float
     peak: int
+    smaller: int = 0
 
     def __str__(self) -> str:
         count, frames = sum(self.objects), self.shape[0]
         size = " x ".join(str(each) for each in self.shape[1:])
         joined = f", {self.joined} of them joined from parts" if self.joined else ""
+        overlays = ""
+        if self.smaller > 1:
+            small = " x ".join(str(-(-n // self.smaller)) for n in self.shape[1:])
+            overlays = f"; overlays are {self.smaller} times smaller, {small} pixels"
         per = self.seconds / np.prod(self.shape) * 1e6
         return (
             f"{count} objects{joined} in {frames} frame{'s' * (frames != 1)} of "
             f"{size}; {self.plan}: {self.overhead:.3f} pixels computed for each; "
             f"{self.peak / 1e6:.0f} MB at most, {self.seconds:.1f} s ({per:.2f} s per "
             f"megapixel); objects were found in blocks of {self.plan.block} that see "
-            f"{self.plan.overlap} pixels around them"
+            f"{self.plan.overlap} pixels around them{overlays}"
         )
 
 
@@ -73,6 +80,8 @@ def stream(
     tta: int | None = None,
     overlap: int | None = None,
     pixel_size: float | tuple[float, float] | None = None,
+    overlays: Sequence[str | os.PathLike[str]] = (),
+    masks: Sequence[str | os.PathLike[str]] = (),
     progress: Callable[[int, int], None] | None = None,
     **options: Any,
 ) -> Summary:
@@ -96,6 +105,10 @@ def stream(
         overlap: how many pixels a block sees beyond itself; None: 128, more where
             `min_size` or `closing` ask for it.
         pixel_size: in micrometres, as in `segment`.
+        overlays: PNG files to write, one for each frame: the image with the outlines
+            of its objects, smaller by a whole number where it has more than 2,048
+            pixels a side.
+        masks: PNG files to write, one for each frame: objects 255, the rest 0.
         progress: called with (rows of blocks done, rows of blocks in all).
         options: of the decoder, see `segment`.
 
@@ -120,6 +133,7 @@ def stream(
     given = memory.as_bytes(max_memory)
     frames, height, width = source.shape[:3]
     where = _folder(output, (frames, height, width))
+    _check_paths(frames, overlays=overlays, masks=masks)
     with contextlib.ExitStack() as stack:
         most = stack.enter_context(planning.watching())
         run = Run(segmenter, source, given, tta, overlap, pixel_size, options, progress)
@@ -128,20 +142,30 @@ def stream(
             scratch = stack.enter_context(labels.Scratch(where, (height, width)))
             scratches.append(scratch)
             run.frame(frame, scratch)
-        summary = write(run, scratches, image, output)
+        room = given - planning.resident()
+        pictures = {"overlays": overlays, "masks": masks}
+        summary = write(run, scratches, image, output, room, **pictures)
     seconds = time.monotonic() - begun
     return dataclasses.replace(summary, seconds=seconds, peak=most[0])
 
 
 def write(
-    run: Run, scratches: Sequence[labels.Readable], image: Any, output: Any
+    run: Run,
+    scratches: Sequence[labels.Readable],
+    image: Any,
+    output: Any,
+    room: float,
+    *,
+    overlays: Sequence[str | os.PathLike[str]] = (),
+    masks: Sequence[str | os.PathLike[str]] = (),
 ) -> Summary:
     """Write the labels of all frames, once their objects are numbered.
 
     Args:
         run: knows their labels.
         scratches: the names of each frame.
-        image: as in `stream`, as `output`.
+        image: as in `stream`, as `output`, `overlays` and `masks`.
+        room: bytes that are left for drawing.
 
     Returns:
         What was done, without the time and the memory that it took.
@@ -150,9 +174,14 @@ def write(
     objects = tuple(count for _, count in run.names)
     dtype: type = np.uint16 if max(objects) < 2**16 else np.uint32
     tables = [labels.Table(count, (height, width), channels) for count in objects]
-    parts = labels.tiles(
-        scratches, [names for names, _ in run.names], tables, run.source, dtype
-    )
+    times = looks.factor((height, width), channels, room) if overlays else 0
+    looking: list[list[looks.Opened]] = [[] for _ in range(frames)]
+    for frame, path in enumerate(overlays):
+        looking[frame].append(functools.partial(looks.overlay, path, times))
+    for frame, path in enumerate(masks):
+        looking[frame].append(functools.partial(looks.mask, path))
+    names = [each for each, _ in run.names]
+    parts = labels.tiles(scratches, names, tables, run.source, dtype, looking)
     if isinstance(output, str | os.PathLike):
         shape, there = (frames, height, width), getattr(image, "pixel_size", None)
         labels.write_tiff(output, shape, parts, dtype, there)
@@ -171,6 +200,7 @@ def write(
         plan=run.plan,
         seconds=0.0,
         peak=0,
+        smaller=times,
     )
 
 
@@ -189,6 +219,17 @@ def check(segmenter: Any, source: sources.Source, options: dict[str, Any]) -> No
             "Choose those that it knows"
         )
         raise InputError(message)
+
+
+def _check_paths(frames: int, **given: Sequence[str | os.PathLike[str]]) -> None:
+    """Refuse pictures that are not one for each frame."""
+    for name, paths in given.items():
+        if len(paths) not in (0, frames):
+            message = (
+                f"`{name}` must be {frames} path(s), one for each frame. Received: "
+                f"{len(paths)}"
+            )
+            raise InputError(message)
 
 
 def _folder(output: Any, shape: tuple[int, int, int]) -> Path | None:

@@ -188,6 +188,8 @@ def join(
     asked: Mapping[str, Any],
     plan: Plan,
     found: Sequence[Found],
+    given: int,
+    **pictures: Any,
 ) -> running.Summary:
     """Write the labels of an image of which all parts were found; see `running.write`.
 
@@ -198,6 +200,8 @@ def join(
         asked: options.
         plan: of the survey.
         found: the parts, in the order of `Survey.parts`.
+        given: bytes that this process may hold.
+        pictures: `overlays` and `masks`.
     """
     widest = max(each.part.columns.stop - each.part.columns.start for each in found)
     plan = dataclasses.replace(plan, swath=min(plan.swath, widest))
@@ -209,7 +213,8 @@ def join(
         for one in found:
             run.work.computed += one.work.computed
             run.work.reused += one.work.reused
-        summary = running.write(run, scratches, image, output)
+        room = given - planning.resident()
+        summary = running.write(run, scratches, image, output, room, **pictures)
     peak = max(most[0], *(one.peak for one in found))
     return dataclasses.replace(summary, peak=peak)
 
