@@ -23,7 +23,13 @@ from unet_zoo import (
 )
 
 ROOT = Path(__file__).resolve().parent.parent
-SHIPPED = ("attention_unet-hela", "resunet-hela", "unet-blobs", "unet-hela")
+SHIPPED = (
+    "attention_unet-hela",
+    "resunet-hela",
+    "unet-blobs",
+    "unet-hela",
+    "unet-membrane",
+)
 LARGEST = 16 * 10**6  # bytes of a weights file in the wheel
 every_entry = pytest.mark.parametrize("name", sorted({*SHIPPED, *weights.names()}))
 
