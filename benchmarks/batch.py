@@ -67,15 +67,15 @@ class Listening(segmenter.Segmenter):
 
     given: list[np.ndarray]
 
-    def _run(self, one: np.ndarray) -> np.ndarray:
+    def run(self, one: np.ndarray) -> np.ndarray:
         self.given.append(one.copy())
-        return super()._run(one)
+        return super().run(one)
 
 
 def timed(given: argparse.Namespace, paths: list[Path], output: Path) -> None:
     """Print the wall time of the pipeline and that of the network alone."""
     made = segmenter.load(given.model)
-    listening = Listening(made._given, made.facts, engine=made._engine)
+    listening = Listening(made._given, made.facts, engine=made.engine)
     listening.given = []
     ratios, whole, alone, spent = [], 0.0, 0.0, np.zeros(2)
     for start in range(0, len(paths), BLOCK):
@@ -86,7 +86,7 @@ def timed(given: argparse.Namespace, paths: list[Path], output: Path) -> None:
             listening.predict(tifffile.imread(path))
         began, first = time.perf_counter(), time.process_time()
         for one in listening.given:
-            made._run(one)
+            made.run(one)
         middle, second = time.perf_counter(), time.process_time()
         report = planned.run(load=lambda: made)
         ended, third = time.perf_counter(), time.process_time()

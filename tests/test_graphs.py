@@ -61,9 +61,7 @@ def picture(height: int, width: int) -> np.ndarray:
 
 
 def whole(loaded: segmenter.Segmenter, image: np.ndarray) -> np.ndarray:
-    return tiling.predict(
-        loaded._run, image, margin=0, step=loaded.step, padding="same"
-    )
+    return tiling.predict(loaded.run, image, margin=0, step=loaded.step, padding="same")
 
 
 @pytest.mark.parametrize("engine", ["keras", "openvino"])
@@ -75,7 +73,7 @@ def test_rows_give_what_the_whole_gives(model, engine, files, monkeypatch):
     expected = whole(loaded, image)
     graph = graphs.of(loaded)
     assert graph is not None
-    assert loaded._margin == graph.halo
+    assert loaded.margin == graph.halo
     for at_once, rows in ((8, 16), (64, 64)):
         monkeypatch.setattr(strips, "_AT_ONCE", at_once)
         found = strips.predict(graph, image, rows=rows)
@@ -103,10 +101,10 @@ def test_the_halo_is_how_far_a_pixel_can_matter(files):
         other[:80] = 9
         apart = abs(whole(loaded, image) - whole(loaded, other)).max(axis=(1, 2))
         changed = np.flatnonzero(apart > 1e-6).max() - 79
-        halo = loaded._margin
+        halo = loaded.margin
         assert 0 < changed <= halo
         assert halo < 2 * tiling.valid_unet(2).margin
-    assert segmenter.load(files["unet"], engine="keras")._margin == 22
+    assert segmenter.load(files["unet"], engine="keras").margin == 22
 
 
 def test_converted_networks_know_how_far_they_see(files, cache):
@@ -126,7 +124,7 @@ def test_what_looks_at_the_whole_image_has_no_graph(tmp_path):
     grouped = saved("unet", tmp_path, normalization="group")
     loaded = segmenter.load(grouped, engine="keras")
     assert graphs.of(loaded) is None
-    assert loaded._margin == 2 * tiling.valid_unet(2).margin
+    assert loaded.margin == 2 * tiling.valid_unet(2).margin
     unpadded = saved("unet", tmp_path, padding="valid")
     assert graphs.of(segmenter.load(unpadded, engine="keras")) is None
 

@@ -313,6 +313,25 @@ def test_ome_zarr(tmp_path, name, size):
     assert root["0"].dtype == found.image.dtype
 
 
+@pytest.mark.parametrize("name", ["objects", "none", "film"])
+def test_ome_zarr_is_read_by_the_consortiums_reader(tmp_path, name):
+    # It brings clients of cloud storage, so it is no requirement of the tests; with
+    # `pip install ome-zarr` this runs.
+    reader = pytest.importorskip("ome_zarr.reader")
+    from ome_zarr.io import parse_url
+
+    found = result(name, pixel_size=(0.5, 0.25))
+    (path,) = saved(tmp_path, "ome-zarr", found)
+    nodes = list(reader.Reader(parse_url(str(path)))())
+    image, labels = nodes[0], nodes[-1]
+    assert [type(each).__name__ for each in labels.specs] == ["Label", "Multiscales"]
+    np.testing.assert_array_equal(np.asarray(labels.data[0]), found.labels)
+    pixels = np.moveaxis(np.asarray(image.data[0]), -3, -1)[..., 0]
+    np.testing.assert_array_equal(pixels, found.image)
+    (scale,) = image.metadata["coordinateTransformations"][0]
+    assert scale["scale"][-2:] == [0.5, 0.25]
+
+
 def test_ome_zarr_has_levels_of_detail_and_channels(tmp_path):
     zarr = pytest.importorskip("zarr")
     random = np.random.default_rng(0)

@@ -16,7 +16,6 @@ import pytest
 from test_training import SMALL, data, history
 
 from unet_zoo import checkpoints, segmenter, training
-from unet_zoo.catalog.dataset import Lazy
 from unet_zoo.errors import InputError
 
 PLAN = SMALL.replace(steps=12, validate_every=4)
@@ -53,6 +52,36 @@ def read():
         yield blob(number)
 given.readers[split] = lambda: Lazy(10**9, read)
 training.train(PLAN, given, folder, cache_memory=0)
+"""
+
+# SIGTERM in the validations at steps 4 and 12, the training gone on with after each.
+STOPPED = """
+import pathlib, signal, sys
+from unet_zoo import checkpoints, training
+from unet_zoo.catalog.dataset import Lazy
+from test_resume import PLAN
+from test_training import data
+folder, given, now, at = pathlib.Path(sys.argv[1]), data(), [-1], [0]
+def read():
+    if now[0] == at[0]:
+        at[0] = 0
+        signal.raise_signal(signal.SIGTERM)
+    yield from data().readers["validation"]()
+given.readers["validation"] = lambda: Lazy(2, read)
+def train():
+    training.train(
+        PLAN, given, folder, resume=True, cache_memory=0,
+        progress=lambda progress: now.__setitem__(0, progress.step),
+    )
+for at[0] in (4, 12):
+    try:
+        train()
+    except training.Interrupted as told:
+        facts = checkpoints.read_facts(folder / "checkpoint.npz")
+        steps = [row["step"] for row in facts["judge"]["history"]]
+        print(signal.Signals(told.signal).name, facts["step"], steps)
+print(signal.getsignal(signal.SIGTERM).name)
+train()
 """
 
 
@@ -251,38 +280,12 @@ def test_sigterm_waits_neither_for_encoding_nor_for_a_validation(tmp_path):
 
 def test_a_validation_that_sigterm_left_out_comes_first(whole, tmp_path):
     folder, expected = whole
-    stopped, now, at = tmp_path / "run", [0], [0]
-
-    def read():
-        if now[0] == at[0]:
-            at[0] = 0
-            signal.raise_signal(signal.SIGTERM)
-        yield from data().readers["validation"]()
-
-    given = data()
-    given.readers["validation"] = lambda: Lazy(2, read)
-
-    def train():
-        return training.train(
-            PLAN,
-            given,
-            stopped,
-            resume=True,
-            cache_memory=0,
-            progress=lambda progress: now.__setitem__(0, progress.step),
-        )
-
-    now[0] = -1
-    for step, done in ((4, []), (12, [4, 8])):
-        at[0] = step
-        with pytest.raises(training.Interrupted) as told:
-            train()
-        assert told.value.signal == signal.SIGTERM
-        facts = checkpoints.read_facts(stopped / "checkpoint.npz")
-        assert facts["step"] == step
-        assert [row["step"] for row in facts["judge"]["history"]] == done
-    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
-    result = train()
+    stopped = tmp_path / "run"
+    process = start(stopped, STOPPED)
+    said, errors = process.communicate(timeout=300)
+    assert process.returncode == 0, errors
+    assert said.splitlines() == ["SIGTERM 4 []", "SIGTERM 12 [4, 8]", "SIG_DFL"]
+    result = segmenter.load(stopped)
     for found, right in zip(
         result.network.get_weights(), expected.network.get_weights(), strict=True
     ):

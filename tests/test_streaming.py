@@ -19,11 +19,11 @@ from unet_zoo.streaming.sources import Array, regions
 class Filter:
     """What a segmenter is to streaming, with a local filter for a network."""
 
-    step, _padding, _graph = 4, "same", None
+    step, padding, graph = 4, "same", None
 
     def __init__(self, target="semantic", blur=0, scale=1.0, tta=1, **decode):
         self.target, self._blur = targets.get(target), blur
-        self._margin = 4 * blur + 1
+        self.margin = 4 * blur + 1
         self.facts = {
             "channels": 1,
             "target": target,
@@ -34,7 +34,7 @@ class Filter:
         }
         self.calls = 0
 
-    def _run(self, batch):
+    def run(self, batch):
         self.calls += 1
         value = batch[0, ..., 0]
         if self._blur:
@@ -57,11 +57,11 @@ class Filter:
         total = 0.0
         for index in range(tta):
             logits = tiling.predict(
-                self._run,
+                self.run,
                 turning.turn(image, index, tta),
-                margin=self._margin,
+                margin=self.margin,
                 step=self.step,
-                padding=self._padding,
+                padding=self.padding,
             )
             one = self.target.activate(logits)
             total = total + turning.turn_back(one, index, tta, image.shape[:2])

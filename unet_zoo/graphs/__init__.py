@@ -208,9 +208,9 @@ def of(segmenter: Any) -> Graph | None:
 
     Where a network looks at the whole image, or loses its borders, it is not.
     """
-    if segmenter._padding != "same":
+    if segmenter.padding != "same":
         return None
-    engine = getattr(segmenter, "_engine", None)
+    engine = getattr(segmenter, "engine", None)
     if engine is not None:
         from unet_zoo.graphs import converted
 

@@ -232,7 +232,7 @@ class Segmenter:
     ) -> np.ndarray:
         """Return int32 (Y, X) labels of what `predict` gave; options of `segment`."""
         chosen = {**self.facts.get("decode", {}), **options}
-        y, x = self._scales(pixel_size)
+        y, x = self.scales(pixel_size)
         scale = y if y == x else math.sqrt(y * x)
         return self.target.decode(prediction, scale=scale, **chosen)
 
@@ -262,7 +262,7 @@ class Segmenter:
         turning.check(tta)
         size = image.shape[:2]
         image = images.normalize(image, self.facts["normalization"])
-        scales = self._scales(pixel_size)
+        scales = self.scales(pixel_size)
         if scales != (1.0, 1.0):
             shape = [max(1, round(n * f)) for n, f in zip(size, scales, strict=True)]
             image = images.rescale(image, shape=(shape[0], shape[1]))
@@ -285,23 +285,27 @@ class Segmenter:
     ) -> np.ndarray:
         """Return what the network makes of an image, in one go, in rows or in tiles."""
         if tile is None and image.shape[0] * image.shape[1] > _WHOLE:
-            if self._graph is not None:
-                return strips.predict(self._graph, image, progress=progress)
+            if self.graph is not None:
+                return strips.predict(self.graph, image, progress=progress)
             tile = _TILE
         return tiling.predict(
-            self._run,
+            self.run,
             image,
             tile=tile,
-            margin=self._margin,
+            margin=self.margin,
             step=self.step,
-            padding=self._padding,
+            padding=self.padding,
             progress=progress,
         )
 
-    def _scales(
+    def scales(
         self, pixel_size: float | tuple[float, float] | None
     ) -> tuple[float, float]:
-        """Return the size of the network's image relative to the one given, y and x."""
+        """Return the size of the network's image relative to the one given, y and x.
+
+        Args:
+            pixel_size: of the image, see `segment`.
+        """
         scale, trained = float(self.facts["scale"]), self.facts.get("pixel_size")
         if pixel_size is None:
             return scale, scale
@@ -321,12 +325,13 @@ class Segmenter:
         return scale * y, scale * x
 
     @property
-    def _padding(self) -> str:
+    def padding(self) -> str:
+        """Return "same", or "valid" of a network that loses its borders."""
         default = "valid" if self.facts["model"] == "unet" else "same"
         return str(self.facts["model_arguments"].get("padding", default))
 
     @property
-    def _margin(self) -> int:
+    def margin(self) -> int:
         """Return the context in pixels that a tile needs on each side.
 
         Of a network whose layers are all known it is counted, unless it is so much that
@@ -336,15 +341,15 @@ class Segmenter:
         whole image, tiles are an approximation.
         """
         margin = tiling.valid_unet(math.ceil(math.log2(self.step))).margin
-        if self._padding == "valid":
+        if self.padding == "valid":
             return margin
-        halo = self._graph.halo if self._graph is not None else None
+        halo = self.graph.halo if self.graph is not None else None
         if halo is None and self._engine is not None:
             halo = self._engine.halo
         return 2 * margin if halo is None else min(halo, 4 * margin)
 
     @functools.cached_property
-    def _graph(self) -> graphs.Graph | None:
+    def graph(self) -> graphs.Graph | None:
         """Return what the network is made of, where all its layers are local."""
         return graphs.of(self)
 
@@ -354,12 +359,16 @@ class Segmenter:
         if self._engine is not None:
             return self._engine.step
         arguments = self.facts["model_arguments"]
-        if self._padding == "valid":
+        if self.padding == "valid":
             return 2 ** int(arguments.get("depth", 4))
         channels = self.facts["channels"]
         return registry.step(self.facts["model"], channels=channels, **arguments)
 
-    def _run(self, batch: np.ndarray) -> np.ndarray:
+    def run(self, batch: np.ndarray) -> np.ndarray:
+        """Return the logits of a batch, both float32 (B, Y, X, C).
+
+        Of images normalised, scaled, and of a size that the network takes.
+        """
         if self._engine is not None:
             return self._engine(batch)
         import keras

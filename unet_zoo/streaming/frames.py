@@ -264,7 +264,7 @@ def _scales(segmenter: Any, pixel_size: Any) -> tuple[float, float]:
     if pixel_size is None:
         scale = float(segmenter.facts["scale"])
         return scale, scale
-    y, x = segmenter._scales(pixel_size)
+    y, x = segmenter.scales(pixel_size)
     return float(y), float(x)
 
 

@@ -100,7 +100,7 @@ def choose(
             + (", or less `tta`" if members[0].tta > 1 else "")
         )
         raise InputError(message)
-    engine = getattr(members[0].segmenter, "_engine", None)
+    engine = getattr(members[0].segmenter, "engine", None)
     word = type(engine).__name__ if engine is not None else "Keras"
     return dataclasses.replace(best[1], engine=word)
 
@@ -225,7 +225,7 @@ def probe(member: Member) -> float:
     def run(side: int) -> int:
         size = tiling.fitting(side + 2 * halo, step, remainder)
         zeros = np.zeros((1, size, size, channels), np.float32)
-        member.segmenter._run(zeros)
+        member.segmenter.run(zeros)
         return size
 
     # Of two runs the first compiles; some engines keep the memory of the largest.

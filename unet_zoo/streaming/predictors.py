@@ -51,7 +51,7 @@ class Member:
 
     @property
     def padded(self) -> bool:
-        return str(self.segmenter._padding) == "same"
+        return str(self.segmenter.padding) == "same"
 
 
 def members(segmenter: Any, tta: int | None) -> list[Member]:
@@ -66,8 +66,8 @@ def members(segmenter: Any, tta: int | None) -> list[Member]:
                 "not fit in memory. Use 1, 4 or 8."
             )
             raise InputError(message)
-        graph = each._graph
-        halo = graph.halo if graph else int(each._margin)
+        graph = each.graph
+        halo = graph.halo if graph else int(each.margin)
         found.append(Member(each, copies, graph, halo))
     return found
 
@@ -230,7 +230,7 @@ def _computed(
         work.reused += 1
         return known[key]
     work.computed += batch.shape[1] * batch.shape[2]
-    logits = np.asarray(member.segmenter._run(batch))
+    logits = np.asarray(member.segmenter.run(batch))
     if alike:
         known.clear()  # one is enough for an empty background
         known[key] = logits
