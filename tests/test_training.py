@@ -164,7 +164,7 @@ def test_facts_tell_where_it_comes_from(trained):
     assert result.facts["versions"]["keras"] == keras.__version__
     # So an image of twice the pixel size is seen twice as large.
     assert result.facts["pixel_size"] == [0.5, 0.25]
-    assert result._scales((1.0, 0.5)) == (2.0, 2.0)
+    assert result.scales((1.0, 0.5)) == (2.0, 2.0)
 
 
 def test_progress_counts_every_step(trained):
