@@ -128,6 +128,7 @@ def _link(film: Film) -> int:
     import tifffile
 
     from unet_zoo import outputs
+    from unet_zoo.outputs import shapes
 
     objects = 0
 
@@ -135,7 +136,7 @@ def _link(film: Film) -> int:
         nonlocal objects
         for job in film.jobs:
             labels = tifffile.imread(job.results[0]).astype(np.int32)
-            objects += int(np.count_nonzero(np.unique(labels)))
+            objects += len(shapes.ids(labels))
             yield labels
 
     outputs.write_ctc(film.results[0], frames(), len(film.jobs))

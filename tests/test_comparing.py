@@ -10,15 +10,14 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-import keras
 import numpy as np
 import pytest
+import untrained
 from click.testing import CliRunner
 
-from unet_zoo import cards, catalog, cli, measuring, publishing, registry, weights
+from unet_zoo import cards, catalog, cli, measuring, publishing, weights
 from unet_zoo import segmenter as segmenters
 from unet_zoo.errors import InputError
-from unet_zoo.recipe import Recipe
 from unet_zoo.weights import _entries
 from unet_zoo.weights._toml import to_toml
 
@@ -29,34 +28,16 @@ Main = Callable[[Sequence[object]], int]
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a folder where easy blobs are prepared, but few and small."""
-    from unet_zoo.datasets.blobs.blobs_dataset_builder import Builder
-
     folder = tmp_path_factory.mktemp("data")
-    (easy,) = (each for each in Builder.BUILDER_CONFIGS if each.name == "easy")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(easy, "size", (48, 64))
-        patch.setattr(easy, "number", (4, 3))
-        catalog.open_dataset("blobs", config="easy", data_dir=folder)
+    untrained.prepare_blobs(folder, "easy")
     return folder
 
 
 @pytest.fixture(scope="module")
 def published(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return the folder of an entry, of a network that was never trained."""
-    arguments = {"filters": 2, "depth": 2, "padding": "same"}
-    about = {"name": "blobs", "version": "1.0.0", "config": "easy"}
-    facts = segmenters.describe(
-        "unet",
-        arguments,
-        channels=1,
-        recipe=Recipe().to_dict(),
-        dataset={**about, "train": 3, "validation": 1},
-    )
-    keras.utils.set_random_seed(0)
-    network = registry.build("unet", classes=3, **arguments)
-    network.get_layer("logits").bias.assign([0.5, 1.0, -1.0])
     folder = tmp_path_factory.mktemp("made")
-    segmenters.Segmenter(network, facts).save(folder / "weights.h5")
+    untrained.save(folder)
     seen = weights.Evaluation(
         title="Unseen",
         dataset="blobs",

@@ -8,9 +8,9 @@ import math
 import shutil
 from pathlib import Path
 
-import keras
 import numpy as np
 import pytest
+import untrained
 import yaml
 from click.testing import CliRunner, Result
 
@@ -22,13 +22,11 @@ from unet_zoo import (
     measuring,
     metrics,
     publishing,
-    registry,
     segmenter,
     weights,
 )
 from unet_zoo.errors import InputError
 from unet_zoo.metrics import bootstrap
-from unet_zoo.recipe import Recipe
 from unet_zoo.weights import _entries
 
 WORDS = """summary = "Finds little."
@@ -43,36 +41,16 @@ citation = "Nobody."
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a folder where the blobs are prepared, but few and small."""
-    from unet_zoo.datasets.blobs.blobs_dataset_builder import Builder
-
     folder = tmp_path_factory.mktemp("data")
-    for config in Builder.BUILDER_CONFIGS:
-        if config.name in ("easy", "hard"):
-            with pytest.MonkeyPatch.context() as patch:
-                patch.setattr(config, "size", (48, 64))
-                patch.setattr(config, "number", (4, 3))
-                catalog.open_dataset("blobs", config=config.name, data_dir=folder)
+    untrained.prepare_blobs(folder, "easy", "hard")
     return folder
 
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return the folder of a training that never was, with real weights."""
-    arguments = {"filters": 2, "depth": 2, "padding": "same"}
-    about = {"name": "blobs", "version": "1.0.0", "config": "easy"}
-    facts = segmenter.describe(
-        "unet",
-        arguments,
-        channels=1,
-        tta=4,
-        recipe=Recipe().to_dict(),
-        dataset={**about, "train": 3, "validation": 1},
-    )
-    keras.utils.set_random_seed(0)
-    network = registry.build("unet", classes=3, **arguments)
-    network.get_layer("logits").bias.assign([0.5, 1.0, -1.0])
     folder = tmp_path_factory.mktemp("run")
-    segmenter.Segmenter(network, facts).save(folder / "weights.h5")
+    untrained.save(folder, tta=4)
     (folder / "words.toml").write_text(WORDS)
     return folder
 

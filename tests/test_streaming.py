@@ -34,6 +34,9 @@ class Filter:
         }
         self.calls = 0
 
+    def scales(self, pixel_size):
+        return (float(self.facts["scale"]),) * 2
+
     def run(self, batch):
         self.calls += 1
         value = batch[0, ..., 0]

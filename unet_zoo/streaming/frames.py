@@ -50,7 +50,7 @@ class Run:
         self.segmenter, self.source, self.progress = segmenter, source, progress
         self.members = predictors.members(segmenter, tta)
         self._sized: dict[str, Any] = {}
-        self.scales = _scales(segmenter, pixel_size)
+        self.scales = segmenter.scales(pixel_size)
         if pixel_size is not None:
             self._sized = {"pixel_size": pixel_size}
         self.work, self.joined = Work(), 0
@@ -257,15 +257,6 @@ def measured(
     each = getattr(segmenter, "members", (segmenter,))
     methods = sorted({one.facts["normalization"] for one in each})
     return {method: statistics.measure(source, frame, method) for method in methods}
-
-
-def _scales(segmenter: Any, pixel_size: Any) -> tuple[float, float]:
-    """Return the size of the network's image relative to the image, (Y, X)."""
-    if pixel_size is None:
-        scale = float(segmenter.facts["scale"])
-        return scale, scale
-    y, x = segmenter.scales(pixel_size)
-    return float(y), float(x)
 
 
 class _Band:
