@@ -25,7 +25,7 @@ LINKS = ("datasets", "zoo", "cli")
 FEWEST_TESTS = 900
 SHIPPED = {
     "datasets": {".py", ".md", ".bib", ".txt", ".tsv"},
-    "zoo": {".py", ".md", ".toml", ".h5", ".png"},
+    "zoo": {".py", ".md", ".toml", ".png"},
     "cli": {".py"},
 }
 
@@ -102,6 +102,18 @@ def test_wheel_holds_what_stands_behind_the_links(
     shipped = contents(wheels["checkout"])
     assert f"unet_zoo/{link}/__init__.py" in shipped
     assert expected - shipped == set()
+
+
+def test_wheel_is_small_and_leaves_out_what_only_a_figure_rests_on(
+    wheels: dict[str, Path],
+) -> None:
+    wheel = wheels["checkout"]
+    assert wheel.stat().st_size < 90e6
+    weights = {name for name in contents(wheel) if name.endswith(".h5")}
+    assert weights == {
+        f"unet_zoo/{path.relative_to(ROOT)}"
+        for path in (ROOT / "zoo").glob("*/weights.h5")
+    }
 
 
 def test_wheel_holds_the_marker_of_types_and_the_licence(

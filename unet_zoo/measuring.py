@@ -231,7 +231,10 @@ def _weights_of(entry: weights.Entry, of: weights.Evaluation) -> Path:
         return weights.locate(entry.name)
     path = entry.folder / of.file
     if not path.exists():
-        message = f"{path}, which this was measured with, is not here."
+        message = (
+            f"{path}, which this was measured with, is not here: it comes with the "
+            "source of unet-zoo, not with its package. Measure it in a checkout."
+        )
         raise InputError(message)
     return weights.find(path, sha256=of.sha256)
 
