@@ -112,23 +112,29 @@ def _tell(done: Sequence[measuring.Repeated], tolerance: float, as_json: bool) -
         ]
         click.echo(_common.to_json(told))
         return
-    rows = []
     for each in done:
-        away = each.differences()
-        for name, value in each.stated.items():
-            if not each.problem or each.found:
-                verdict = "good" if abs(away[name]) <= tolerance else "OFF"
-                row = [each.entry, name, f"{value:.4f}", f"{each.found.get(name):.4f}"]
-                rows.append([*row, f"{away[name]:+.4f}", verdict, each.title])
+        click.echo(f"{each.entry}, {each.title}:" if each.title else f"{each.entry}:")
+        if each.found:
+            away = each.differences()
+            rows = [
+                [
+                    name,
+                    f"{value:.4f}",
+                    f"{value + away[name]:.4f}",
+                    f"{away[name]:+.4f}",
+                    "good" if abs(away[name]) <= tolerance else "OFF",
+                ]
+                for name, value in each.stated.items()
+            ]
+            head = ["metric", "stated", "now", "difference", "verdict"]
+            click.echo(_common.table(head, rows))
         if each.problem:
-            row = [each.entry, "-", "-", "-", "-", "PROBLEM"]
-            rows.append([*row, f"{each.title}: {each.problem}".lstrip(": ")])
-    head = ["entry", "metric", "stated", "now", "difference", "verdict", "measured on"]
-    click.echo(_common.table(head, rows))
+            click.echo(f"PROBLEM: {each.problem}")
+        click.echo()
     good = sum(each.good(tolerance) for each in done)
     click.echo(
         f"{good} of {len(done)} evaluations are as stated, within {tolerance:g}."
-        + (" The table says what is not." if good < len(done) else "")
+        + (" What is not stands above." if good < len(done) else "")
     )
 
 

@@ -308,6 +308,9 @@ def test_a_figure_that_is_off_is_told(zoo: Path, data: Path) -> None:
     done = invoke("verify", "unet-blobs", "--evaluate", "--data-dir", data)
     assert done.exit_code == 1, done.output
     assert done.output.count("OFF") == 1
+    heading = done.output.index(f"unet-blobs, {second.title}:")
+    (wrong,) = (line for line in done.output[heading:].splitlines() if "OFF" in line)
+    assert wrong.split()[0] == "Dice"
     assert "-0.0030" in done.output
     assert "3 of 4 evaluations are as stated" in done.output
     more = ["--tolerance", "0.004", "--data-dir", data]
