@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import heapq
+
 import numpy as np
 
 # Mean probability of a touching border, along a common boundary, that parts objects.
-_BORDER = 0.3
-# No two peaks nearer than this many pixels: noise of one flat top.
-_APART = 6
+_BORDER = 0.45
+# No two peaks nearer than this many pixels. Noise of a flat top makes them too, but
+# those are joined again; objects of a few pixels that share a peak are not parted.
+_APART = 3
 
 
 def basins(
@@ -71,31 +74,45 @@ def _joined(
     highest = np.full(count + 1, -np.inf, height.dtype)
     inside = labels > 0
     np.maximum.at(highest, labels[inside], height[inside])
-    tops = np.concatenate([[0.0], highest[1:]])
-    shared = _boundaries(labels, height, border)
+    tops = highest.tolist()
+    # shared[a][b] and shared[b][a] are the boundary of a and b.
+    shared: list[dict[int, tuple[float, float, float]]] = [{} for _ in names]
+    for (a, b), boundary in _boundaries(labels, height, border).items():
+        shared[a][b] = shared[b][a] = boundary
 
-    def reason(pair: tuple[int, int]) -> float:
+    def reason(a: int, b: int) -> float:
         """Return how much speaks for two objects; below 1 is too little."""
-        length, seen, saddle = shared[pair]
-        fall = min(tops[pair[0]], tops[pair[1]]) - saddle
+        length, seen, saddle = shared[a][b]
+        fall = min(tops[a], tops[b]) - saddle
         return max(fall / dip, seen / length / _BORDER)
 
-    while shared:
-        pair = min(shared, key=reason)
-        if reason(pair) >= 1:
-            break
-        kept, gone = pair
+    # What is said of a pair changes as its objects grow: what was true when it was put
+    # here is asked again when its turn comes.
+    turns = [
+        (reason(a, b), a, b) for a, near in enumerate(shared) for b in near if a < b
+    ]
+    heapq.heapify(turns)
+    while turns and turns[0][0] < 1:
+        before, kept, gone = heapq.heappop(turns)
+        if gone not in shared[kept] or reason(kept, gone) != before:
+            continue
         names[names == gone] = kept
         tops[kept] = max(tops[kept], tops[gone])
         # The boundaries of the one that is gone are now the other's.
-        for old in [each for each in shared if gone in each]:
-            length, seen, saddle = shared.pop(old)
-            other = old[0] + old[1] - gone
+        for other, (length, seen, saddle) in shared[gone].items():
+            del shared[other][gone]
             if other == kept:
                 continue
-            new = (min(kept, other), max(kept, other))
-            more = shared.get(new, (0.0, 0.0, -np.inf))
-            shared[new] = (length + more[0], seen + more[1], max(saddle, more[2]))
+            more = shared[kept].get(other, (0.0, 0.0, -np.inf))
+            shared[kept][other] = shared[other][kept] = (
+                length + more[0],
+                seen + more[1],
+                max(saddle, more[2]),
+            )
+        shared[gone] = {}
+        for other in shared[kept]:
+            pair = min(kept, other), max(kept, other)
+            heapq.heappush(turns, (reason(*pair), *pair))
     return names[labels]
 
 
