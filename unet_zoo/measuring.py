@@ -232,8 +232,9 @@ def _weights_of(entry: weights.Entry, of: weights.Evaluation) -> Path:
     path = entry.folder / of.file
     if not path.exists():
         message = (
-            f"{path}, which this was measured with, is not here: it comes with the "
-            "source of unet-zoo, not with its package. Measure it in a checkout."
+            f"{path}, which this was measured with, is not here. The source of "
+            "unet-zoo holds such files of its entries, its package does not: measure "
+            "those in a checkout."
         )
         raise InputError(message)
     return weights.find(path, sha256=of.sha256)
