@@ -165,7 +165,7 @@ def by_local_cluster(
     import distributed
 
     with distributed.LocalCluster(
-        n_workers=2, threads_per_worker=1, dashboard_address=None
+        n_workers=2, threads_per_worker=1, dashboard_address=":0"
     ) as cluster:
         address = cluster.scheduler_address
         report = batch.segment_files(paths, given.model, output, dask=address)
@@ -177,7 +177,7 @@ def by_hand(given: argparse.Namespace, paths: list[Path], output: Path) -> None:
     dask = Path(sys.executable).with_name("dask")
     with tempfile.TemporaryDirectory() as scratch:
         file = Path(scratch, "scheduler.json")
-        words = ("--scheduler-file", str(file), "--no-dashboard")
+        words = ("--scheduler-file", str(file), "--dashboard-address", ":0")
 
         def start(kind: str, *more: str) -> subprocess.Popen[bytes]:
             command = [dask, kind, *words, *more]
@@ -236,7 +236,7 @@ def sharing(given: argparse.Namespace, place: Path) -> bool:
     fine = True
     with (
         distributed.LocalCluster(
-            n_workers=2, threads_per_worker=1, dashboard_address=None
+            n_workers=2, threads_per_worker=1, dashboard_address=":0"
         ) as cluster,
         distributed.Client(cluster) as client,
     ):

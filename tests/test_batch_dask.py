@@ -52,7 +52,7 @@ class Cluster:
         file = self.folder / "scheduler.json"
         paths = os.pathsep.join([str(ROOT), str(ROOT / "tests")])
         return subprocess.Popen(
-            [dask, kind, "--scheduler-file", file, "--no-dashboard", *words],
+            [dask, kind, "--scheduler-file", file, "--dashboard-address", ":0", *words],
             env=os.environ
             | {"PYTHONPATH": paths, "DASK_LOGGING__DISTRIBUTED": "error"}
             | {"UNET_ZOO_CACHE": str(self.folder / "cache")},

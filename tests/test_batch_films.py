@@ -79,7 +79,7 @@ def test_stacks_are_films(place, films, workers):
 
 def test_a_cluster_segments_the_frames_of_a_film(place, films):
     with distributed.LocalCluster(
-        n_workers=1, threads_per_worker=2, processes=False, dashboard_address=None
+        n_workers=1, threads_per_worker=2, processes=False, dashboard_address=":0"
     ) as cluster:
         address = cluster.scheduler_address
         fine(place, films / "02", "--output", "out", "--dask", address)
