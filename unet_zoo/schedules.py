@@ -9,7 +9,7 @@ from typing import Any
 import keras
 from keras import ops
 
-from unet_zoo import choices
+from unet_zoo import choices, muon
 from unet_zoo.errors import InputError
 from unet_zoo.recipe import Optimizer, Recipe
 
@@ -22,6 +22,8 @@ def make_optimizer(
     plan: Optimizer, steps: int, arguments: Mapping[str, Any] | None = None
 ) -> keras.optimizers.Optimizer:
     """Return the Keras optimizer of a recipe that runs for `steps` steps.
+
+    "muon" is `muon.Muon`, since Keras' own leaves convolutions to AdamW.
 
     Args:
         plan: the recipe's section; its `weight_decay` goes to adamw, lamb, lion, muon
@@ -45,9 +47,8 @@ def make_optimizer(
         shared["weight_decay"] = plan.weight_decay
     if "momentum" in own:
         shared["momentum"] = plan.momentum
-    if "adam_weight_decay" in own:
-        # Of muon, for all that is no matrix: every convolution.
-        shared["adam_weight_decay"] = plan.weight_decay
+    if plan.name == "muon":
+        return muon.Muon(**shared | {"adam_weight_decay": plan.weight_decay} | given)
     made = getattr(keras.optimizers, choices.optimizer_class(plan.name))
     return made(**shared | given)
 

@@ -23,7 +23,7 @@ from battery import (
     tiny,
 )
 
-from unet_zoo import errors, registry, segmenter
+from unet_zoo import errors, muon, registry, segmenter
 
 SHARED = ["input_shape", "classes", "filters", "depth", "dropout", "normalization"]
 # TensorFlow's variables have not followed NumPy 2 in the signature of `__array__`.
@@ -44,6 +44,25 @@ def test_parameter_counts_are_the_published_ones(name: str) -> None:
         assert model.count_params() == total, arguments
         counted = sum(int(np.prod(v.shape)) for v in model.trainable_variables)
         assert counted == trainable, arguments
+
+
+@every_model
+def test_muon_takes_the_kernels_that_mix_channels(name: str) -> None:
+    model = build(name)
+    optimizer = muon.Muon()
+    apart = (keras.layers.DepthwiseConv2D, keras.layers.Embedding)
+    expected = {
+        weight.path
+        for layer in model._flatten_layers()
+        if hasattr(layer, "kernel") and not isinstance(layer, apart)
+        for weight in [layer.kernel]
+        if weight.shape[-1] > 1 and np.prod(weight.shape[:-1]) > 1
+        if "logits" not in layer.name and len(weight.shape) != 3
+    }
+    weights = model.trainable_variables
+    taken = {each.path for each in weights if not optimizer._should_use_adamw(each)}
+    assert expected
+    assert taken == expected
 
 
 @every_model
