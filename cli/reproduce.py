@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import functools
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from unet_zoo import errors, files
-from unet_zoo.cli import _common
+from unet_zoo.cli import _common, _telling
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from unet_zoo.measuring import Repeated
     from unet_zoo.reproducing import Comparison
 
 
@@ -60,6 +64,9 @@ def command(
     otherwise the metrics of the validation are compared. What differs is said. Exit
     code 1 when neither is the same.
 
+    Weights of the zoo are then measured as their card's were: every figure with an
+    interval must lie in it.
+
     Weights that began from others are trained from those. Where they are not here, the
     trainings that led to them are done first, in folders beside that of --output.
 
@@ -99,11 +106,39 @@ def command(
     opened = functools.partial(
         reproducing.open_named, manual_dir=manual_dir, data_dir=data_dir
     )
-    _tell(
-        reproducing.reproduce(
-            model, data, output, start=start, opened=opened, spread=spread
+    with _telling.Told(facts["recipe"]["validate_every"]) as told:
+        found = reproducing.reproduce(
+            model,
+            data,
+            output,
+            start=start,
+            opened=opened,
+            spread=spread,
+            progress=told,
         )
-    )
+    _tell(found)
+    good = found.reproduced
+    name = weights.current(model)
+    if name in weights.names():
+        with _common.progress_bar("frame") as tick:
+            measured = _common.computing("measuring", backend or ran).repeat_with(
+                output,
+                weights.entry(name),
+                load=functools.partial(
+                    _common.load,
+                    backend=backend or ran,
+                    engine="keras",
+                    precision="float32",
+                ),
+                opened=functools.partial(
+                    catalog.open_dataset, manual_dir=manual_dir, data_dir=data_dir
+                ),
+                progress=tick,
+            )
+        _tell_intervals(measured)
+        good &= all(each.within() for each in measured)
+    if not good:
+        click.get_current_context().exit(1)
 
 
 def _tell(found: Comparison) -> None:
@@ -120,5 +155,23 @@ def _tell(found: Comparison) -> None:
         click.echo(_common.table(["metric", "then", "now", "difference"], rows))
         words = "within" if found.reproduced else "NOT within"
         click.echo(f"Every metric is {words} the spread of {found.spread:g}.")
-    if not found.reproduced:
-        click.get_current_context().exit(1)
+
+
+def _tell_intervals(measured: Sequence[Repeated]) -> None:
+    rows = []
+    for each in measured:
+        metric, low, high = (each.interval[key] for key in ("metric", "low", "high"))
+        now = each.found.get(metric, math.nan)
+        rows.append(
+            [
+                each.title,
+                metric,
+                f"{each.stated[metric]:.4f}",
+                f"{low:.4f} to {high:.4f}",
+                f"{now:.4f}",
+                "within" if each.within() else each.problem or "OUTSIDE",
+            ]
+        )
+    if rows:
+        head = ["evaluation", "metric", "stated", "interval", "now", "verdict"]
+        click.echo(_common.table(head, rows))

@@ -2,23 +2,16 @@
 
 from __future__ import annotations
 
-import logging
 import math
-import os
-import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
 from unet_zoo import devices, files, registry
-from unet_zoo.cli import _automatic, _common, _folds, _recipes
-
-if TYPE_CHECKING:
-    from unet_zoo.recipe import Recipe
-    from unet_zoo.training import Progress
+from unet_zoo.cli import _automatic, _common, _folds, _recipes, _telling
 
 
 @click.command()
@@ -281,9 +274,17 @@ def command(
         "on": on,
     }
     if folds:
-        _folds.run(plan, data, output, folds, lambda: _Told(plan), callbacks, **shared)
+        _folds.run(
+            plan,
+            data,
+            output,
+            folds,
+            lambda: _telling.Told(plan.validate_every),
+            callbacks,
+            **shared,
+        )
         return
-    told = _Told(plan)
+    told = _telling.Told(plan.validate_every)
     try:
         with told:
             segmenter = training.train(
@@ -306,58 +307,6 @@ def command(
                 f"{ending}: {plan.patience} validation(s) brought nothing better."
             )
         _summarize(output, segmenter.facts.get("validation", {}))
-
-
-class _Told(logging.Handler):
-    """Shows where a training stands: a bar on a terminal, lines in a log.
-
-    What the package has to say meanwhile stands above the bar.
-    """
-
-    def __init__(self, plan: Recipe) -> None:
-        import psutil
-        import tqdm
-
-        super().__init__()
-        self.plan = plan
-        self.process, self.asked, self.busy = psutil.Process(), 0.0, ""
-        self.step = 0
-        self.bar = tqdm.tqdm(total=plan.steps, unit="step", disable=None)
-
-    def __enter__(self) -> None:
-        logging.getLogger("unet_zoo").addHandler(self)
-
-    def __exit__(self, *_: object) -> None:
-        logging.getLogger("unet_zoo").removeHandler(self)
-        self.bar.close()
-
-    def emit(self, record: logging.LogRecord) -> None:
-        self.bar.write(record.getMessage(), file=sys.stderr)
-
-    def __call__(self, now: Progress) -> None:
-        self.step = now.step
-        self.bar.total = now.steps
-        best = "" if now.best is None else f"best {now.metric} {now.best:.3f}"
-        rate = f"{now.images_per_second:.3g} images/s"
-        if not math.isfinite(now.images_per_second):
-            rate = ""
-        if not self.bar.disable:
-            told = [f"loss {now.loss:.3f}", best, rate, self.use()]
-            self.bar.set_postfix_str(", ".join(filter(None, told)), refresh=False)
-            self.bar.update(now.step - self.bar.n)
-        elif now.step % self.plan.validate_every == 0 or now.step == now.steps:
-            parts = [f"step {now.step}/{now.steps}", f"loss {now.loss:.3f}", best]
-            parts += [rate, self.use(), f"{now.seconds_left:.0f} s left"]
-            click.echo(", ".join(part for part in parts if part), err=True)
-
-    def use(self) -> str:
-        """Return how busy this process keeps the processor, asked once a second."""
-        now = time.monotonic()
-        if now - self.asked >= 1:
-            share = self.process.cpu_percent() / (os.cpu_count() or 1)
-            self.busy = f"CPU {share:.0f} %" if self.asked else ""
-            self.asked = now
-        return self.busy
 
 
 def _left(output: Path) -> str:

@@ -34,7 +34,7 @@ from unet_zoo import (
     segmenter,
     weights,
 )
-from unet_zoo.cli import _common, _recipes, train
+from unet_zoo.cli import _common, _recipes, _telling
 
 ROOT = Path(__file__).resolve().parent.parent
 CONTEXT = click.Context(cli.main, info_name="unet-zoo")
@@ -360,14 +360,14 @@ def heard() -> Iterator[None]:
 def test_an_interrupted_training_says_what_it_keeps(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    tell = train._Told.__call__
+    tell = _telling.Told.__call__
 
-    def interrupted(self: train._Told, now: object) -> None:
+    def interrupted(self: _telling.Told, now: object) -> None:
         tell(self, now)
         if now.step == 2:  # Ctrl-C, at a time that is the same every time
             signal.raise_signal(signal.SIGINT)
 
-    monkeypatch.setattr(train._Told, "__call__", interrupted)
+    monkeypatch.setattr(_telling.Told, "__call__", interrupted)
     arguments = ("--steps", 9, "--validate-every", 1, "--scale", 1)
     output = tmp_path / "run"
     result = run(

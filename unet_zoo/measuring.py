@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -123,6 +124,7 @@ class Repeated:
         stated: {metric: value} of the entry.
         found: {metric: value} of now; empty where it could not be measured.
         problem: why it could not be measured, or what the card says otherwise.
+        interval: of the entry, see `weights.Evaluation`.
     """
 
     entry: str
@@ -130,6 +132,7 @@ class Repeated:
     stated: Mapping[str, float]
     found: Mapping[str, float]
     problem: str = ""
+    interval: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
     def differences(self) -> dict[str, float]:
         """Return how much more than stated each metric is now; nan: it has none.
@@ -150,6 +153,16 @@ class Repeated:
         """
         away = self.differences().values()
         return not self.problem and all(abs(each) <= tolerance for each in away)
+
+    def within(self) -> bool:
+        """Return whether the metric of the interval lies in it.
+
+        >>> interval = {"metric": "SEG", "low": 0.4, "high": 0.6}
+        >>> Repeated("a", "b", {"SEG": 0.5}, {"SEG": 0.55}, interval=interval).within()
+        True
+        """
+        found = self.found.get(self.interval["metric"], math.nan)
+        return bool(self.interval["low"] <= found <= self.interval["high"])
 
 
 def repeat(
@@ -181,25 +194,64 @@ def repeat(
     done = []
     card = _card(entry)
     for each in entry.evaluations:
-        stated = {name: float(score["value"]) for name, score in each.metrics.items()}
-        found, problem = {}, _contradicted(card.pop(each.title, {}), stated)
-        try:
-            file = _weights_of(entry, each)
-            data = opened(each.dataset, config=each.config or None)
-            examples, labels = _segmented(
-                load(file), data, each.split, each.tta, progress
-            )
-            scores = evaluation.score(examples, labels, kind=data.kind)
-            found = {name: score.value for name, score in scores.items()}
-        except InputError as error:
-            problem = str(error)
-        done.append(Repeated(entry.name, each.title, stated, found, problem))
+        where = functools.partial(_weights_of, entry, each)
+        said = card.pop(each.title, {})
+        done.append(_repeated(entry.name, each, where, load, opened, progress, said))
     problem = "its card states figures that its entry does not: publish it anew"
     done += [Repeated(entry.name, title, {}, {}, problem) for title in card]
     if not _as_compared(entry):
         problem = "its card says otherwise of backends, engines and precisions"
         done.append(Repeated(entry.name, "", {}, {}, problem))
     return done
+
+
+def repeat_with(
+    path: Path,
+    entry: weights.Entry,
+    *,
+    load: Callable[[Path], segmenter.Segmenter] = segmenter.load,
+    opened: Callable[..., catalog.Dataset] = catalog.open_dataset,
+    progress: Callable[[int, int], None] | None = None,
+) -> list[Repeated]:
+    """Measure other weights, such as of the same training done again, as an entry was.
+
+    Args:
+        path: a weights file or the folder of a training.
+        entry: what `weights.entry` returned, whose evaluations are done.
+        load, opened, progress: see `repeat`.
+
+    Returns:
+        One result for each evaluation of the entry's own weights that states an
+        interval, which `Repeated.within` holds what was found against.
+    """
+    return [
+        _repeated(entry.name, each, lambda: path, load, opened, progress)
+        for each in entry.evaluations
+        if each.interval and not each.file
+    ]
+
+
+def _repeated(
+    name: str,
+    each: weights.Evaluation,
+    where: Callable[[], Path],
+    load: Callable[[Path], segmenter.Segmenter],
+    opened: Callable[..., catalog.Dataset],
+    progress: Callable[[int, int], None] | None,
+    card: Mapping[str, float] | None = None,
+) -> Repeated:
+    """Do one evaluation again, with the weights that `where` returns the path of."""
+    stated = {name: float(score["value"]) for name, score in each.metrics.items()}
+    found, problem = {}, "" if card is None else _contradicted(card, stated)
+    try:
+        file = where()
+        data = opened(each.dataset, config=each.config or None)
+        examples, labels = _segmented(load(file), data, each.split, each.tta, progress)
+        scores = evaluation.score(examples, labels, kind=data.kind)
+        found = {name: score.value for name, score in scores.items()}
+    except InputError as error:
+        problem = str(error)
+    return Repeated(name, each.title, stated, found, problem, each.interval)
 
 
 def _card(entry: weights.Entry) -> dict[str, dict[str, float]]:
