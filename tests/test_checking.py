@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import io
 import json
 import zipfile
 from collections.abc import Callable
@@ -12,12 +11,9 @@ from pathlib import Path
 import numpy as np
 import PIL.Image
 import pytest
-import scipy.ndimage
-import skimage.segmentation
 import tifffile
 
-from unet_zoo import catalog, checking, images, pipeline
-from unet_zoo.checking import registering
+from unet_zoo import catalog, checking, images
 from unet_zoo.checking.looks import Frame, look
 from unet_zoo.datasets.blobs import generate
 from unet_zoo.errors import InputError
@@ -483,200 +479,6 @@ def test_the_challenge_layout_is_checked_too(tmp_path):
 def test_what_is_not_there_is_refused(name):
     with pytest.raises(InputError):
         checking.check(name)
-
-
-# === Registration ===
-
-
-def moved(labels: np.ndarray, down: int, right: int) -> np.ndarray:
-    """Return labels moved within the frame, with background where they came from."""
-    padded = np.pad(labels, 40)
-    height, width = labels.shape
-    return padded[40 - down :, 40 - right :][:height, :width]
-
-
-@pytest.fixture(scope="module")
-def cells(shared_data) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Return real cells with silver truth, of both sequences."""
-    found = []
-    with zipfile.ZipFile(shared_data / "DIC-C2DH-HeLa.zip") as archive:
-        for sequence in ("01", "02"):
-            for number in range(3, 84, 16):
-                names = (
-                    f"{sequence}/t{number:03d}.tif",
-                    f"{sequence}_ST/SEG/man_seg{number:03d}.tif",
-                )
-                image, labels = (
-                    tifffile.imread(io.BytesIO(archive.read(f"DIC-C2DH-HeLa/{name}")))
-                    for name in names
-                )
-                found.append((image[..., None], labels.astype("int32")))
-    return found
-
-
-@pytest.mark.parametrize("what", ["cells", *generate.DIFFICULTIES])
-def test_shifts_are_found_where_they_are_and_nowhere_else(what, request):
-    """Real cells and blobs, 6 to 30 pixels in any direction: found to two pixels."""
-    random = np.random.default_rng(0)
-    if what == "cells":
-        frames = request.getfixturevalue("cells")
-    else:
-        seeds = range(100, 112)
-        frames = [generate.generate(what, (192, 192), seed=seed) for seed in seeds]
-    found = alarms = 0
-    for image, labels in frames:
-        fit = registering.register(image, labels)
-        assert fit is not None
-        alarms += fit.shifted or bool(fit.turn)
-        angle, length = random.uniform(0, 2 * np.pi), random.uniform(6, 30)
-        by = round(length * np.sin(angle)), round(length * np.cos(angle))
-        fit = registering.register(image, moved(labels, *by))
-        off = np.hypot(fit.move[0] + by[0], fit.move[1] + by[1])
-        found += fit.shifted and off <= 2
-    assert alarms == 0
-    assert found >= 0.9 * len(frames)
-
-
-def wider(labels: np.ndarray) -> np.ndarray:
-    return skimage.segmentation.expand_labels(labels, 4)
-
-
-def tighter(labels: np.ndarray) -> np.ndarray:
-    edges = skimage.segmentation.find_boundaries(labels, mode="inner")
-    inner = scipy.ndimage.distance_transform_edt((labels > 0) & ~edges) > 3
-    return np.where(inner, labels, 0)
-
-
-def boxed(labels: np.ndarray) -> np.ndarray:
-    boxes = np.zeros_like(labels)
-    for number, place in enumerate(scipy.ndimage.find_objects(labels), start=1):
-        boxes[place] = number
-    return boxes
-
-
-def some(labels: np.ndarray) -> np.ndarray:
-    return np.where(labels % 4 == 1, labels, 0)
-
-
-@pytest.mark.parametrize("draw_badly", [wider, tighter, boxed, some])
-def test_masks_drawn_badly_are_not_shifted(draw_badly, cells):
-    """Too wide, too tight, as boxes, or not all of them: but in their place."""
-    frames = list(cells[::3])
-    for difficulty in generate.DIFFICULTIES:
-        seeds = range(200, 206)
-        frames += [generate.generate(difficulty, (192, 192), seed=s) for s in seeds]
-    for image, labels in frames:
-        fit = registering.register(image, draw_badly(labels))
-        assert fit is None or not (fit.shifted or fit.turn)
-
-
-@pytest.mark.parametrize("seed", range(8))
-def test_noise_raises_no_alarm(seed):
-    """An image without edges says nothing about where its mask belongs."""
-    image = np.random.default_rng(seed).normal(0, 1, (160, 160, 1))
-    labels = generate.generate("medium", (160, 160), seed=seed)[1]
-    fit = registering.register(image, labels)
-    assert not fit.shifted
-    assert not fit.turn
-
-
-@pytest.mark.parametrize(
-    ("image", "labels"),
-    [
-        (np.zeros((64, 64, 1)), np.pad(np.ones((30, 30), int), 17)),
-        (np.random.default_rng(0).random((64, 64, 1)), np.zeros((64, 64), int)),
-        (np.random.default_rng(0).random((5, 5, 1)), np.eye(5, dtype=int)),
-    ],
-)
-def test_without_edges_nothing_is_said(image, labels):
-    assert registering.register(image, labels) is None
-
-
-def test_large_images_are_registered_in_their_own_pixels():
-    image, labels = generate.generate("medium", (128, 128), seed=3)
-    image, labels = (np.kron(e, np.ones((9, 9))) for e in (image[..., 0], labels))
-    fit = registering.register(
-        image[..., None], np.roll(labels, 72, axis=1).astype(int)
-    )
-    assert fit.shifted
-    assert abs(fit.move[0]) <= 3
-    assert abs(fit.move[1] + 72) <= 3
-
-
-# === Suggestion ===
-
-
-def disks(folder: Path, radius: int, size: int, count: int = 4) -> Path:
-    y, x = np.mgrid[:size, :size]
-    for number in range(count):
-        random = np.random.default_rng(number)
-        labels = np.zeros((size, size), "uint16")
-        step = 2 * radius + 6
-        for place, (top, left) in enumerate(
-            np.ndindex(size // step, size // step), start=1
-        ):
-            centre = np.array([top, left]) * step + radius + 2
-            inside = (y - centre[0]) ** 2 + (x - centre[1]) ** 2 < radius**2
-            labels[inside] = place
-        image = (labels > 0) * 100 + random.normal(50, 5, labels.shape)
-        write(folder / "images" / f"a{number}.tif", image.astype("uint8"))
-        write(folder / "masks" / f"a{number}.tif", labels)
-    return folder
-
-
-@pytest.mark.parametrize(
-    ("radius", "size", "expected"),
-    [
-        (4, 300, {"scale": 1.0, "patch": 256, "batch": 4, "depth": 3}),
-        (20, 300, {"scale": 1.0, "patch": 256, "batch": 4, "depth": 4}),
-        (20, 130, {"scale": 1.0, "patch": 128, "batch": 16, "depth": 4}),
-        (60, 300, {"scale": 0.5, "patch": 144, "batch": 13, "depth": 4}),
-    ],
-)
-def test_the_recipe_follows_the_objects(tmp_path, radius, size, expected):
-    suggestion = checking.check(disks(tmp_path, radius, size)).suggestion
-    assert suggestion.options == {"target": "distance", **expected}
-    assert suggestion.reasons.keys() == suggestion.options.keys()
-    train = catalog.open_dataset(tmp_path).examples("train")
-    assert expected["scale"] == pipeline.choose_scale(e.labels for e in train)
-
-
-def test_the_command_is_one_that_train_takes(tmp_path):
-    """Its options are those of the command, and they make a recipe and a network."""
-    import shlex
-
-    from unet_zoo import cli, registry
-    from unet_zoo.cli import _recipes, train
-
-    folder = disks(tmp_path / "my images", 20, 130)
-    suggestion = checking.check(folder).suggestion
-    words = shlex.split(suggestion.command)
-    assert words[:3] == ["unet-zoo", "train", "unet"]
-    # With its group above it: a command remembers the help options it first had.
-    above = cli.main.make_context("unet-zoo", ["train"])
-    context = train.command.make_context("train", words[2:], parent=above)
-    assert context.params["dataset"] == str(folder)
-    names = ("batch", "patch", "depth", "scale", "target")
-    options = {name: context.params[name] for name in names}
-    plan = _recipes.changed(_recipes.read("default", "unet"), options, ())
-    assert plan.patch == suggestion.options["patch"]
-    side = plan.patch
-    network = registry.build(
-        "unet", input_shape=(side, side, 1), classes=3, **plan.model_arguments
-    )
-    assert network.output_shape[1:3] == (side, side)
-
-
-def test_rare_objects_ask_for_crops_on_them(tmp_path):
-    labels = np.zeros((600, 600), "uint16")
-    labels[100:130, 100:130], labels[300:330, 400:430] = 1, 2
-    image = (labels > 0) * 99 + np.random.default_rng(0).normal(50, 5, labels.shape)
-    for name in "ab":
-        write(tmp_path / "images" / f"{name}.tif", image.astype("uint8"))
-        write(tmp_path / "masks" / f"{name}.tif", labels)
-    suggestion = checking.check(tmp_path).suggestion
-    assert suggestion.options["foreground_crops"] == 0.5
-    assert "--set foreground_crops=0.5" in suggestion.command
 
 
 # === Picture and looks ===
