@@ -111,6 +111,8 @@ CITATIONS = {
 SUMMARIES = {
     "unet-hela": "A U-Net that finds HeLa cells in differential interference contrast, "
     "at their full resolution.",
+    "unet-blobs-large": "A larger U-Net that finds blob-like objects in grey images "
+    "of all kinds, taught longer, by drawn images alone.",
     "resunet-hela": "A small ResUNet that finds HeLa cells in differential "
     "interference contrast.",
 }

@@ -23,7 +23,9 @@ import tempfile
 from itertools import combinations
 from pathlib import Path
 
-RECIPE = Path(__file__).resolve().parent.parent / "zoo" / "unet-blobs" / "recipe.toml"
+RECIPE = (
+    Path(__file__).resolve().parent.parent / "zoo" / "unet-blobs-large" / "recipe.toml"
+)
 BACKENDS = ("tensorflow", "jax", "torch")
 
 

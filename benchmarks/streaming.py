@@ -107,7 +107,7 @@ def measured(arguments: list[str]) -> Taken:
 
 
 def thin(path: Path) -> None:
-    """Write weights of unet-blobs' architecture with 4 filters instead of 24.
+    """Write weights of unet-blobs-large's architecture with 4 filters instead of 24.
 
     They are set, not trained: what is bright goes over the first skip to the result;
     all else is computed as well, and counts nothing. The target is "semantic".
@@ -168,7 +168,9 @@ def main() -> None:
     parser.add_argument("--side", type=int, default=4000)
     parser.add_argument("--small", type=int, default=2000)
     parser.add_argument("--exact", type=int, default=1600, help="side that fits")
-    parser.add_argument("--model", default="unet-blobs", help="or thin; see `thin`")
+    parser.add_argument(
+        "--model", default="unet-blobs-large", help="or thin; see `thin`"
+    )
     parser.add_argument("--tta", type=int, default=1)
     parser.add_argument("--engine", default="auto")
     parser.add_argument("--max-memory", default="2GB")

@@ -27,6 +27,7 @@ SHIPPED = (
     "attention_unet-hela",
     "resunet-hela",
     "unet-blobs",
+    "unet-blobs-large",
     "unet-hela",
     "unet-membrane",
 )
@@ -146,13 +147,12 @@ def test_the_demo_finds_the_coins(tmp_path: Path) -> None:
     }
 
 
-def test_blobs_are_measured_at_every_difficulty() -> None:
-    assert len(on_card("unet-blobs", "pixel accuracy")) == 4
-    assert len(on_card("unet-blobs", "AP50")) == 4
-
-
-def test_blobs_of_every_difficulty_are_found() -> None:
-    assert all(value > 0.9812 for value, _ in on_card("unet-blobs", "pixel accuracy"))
+@pytest.mark.parametrize("name", ["unet-blobs", "unet-blobs-large"])
+def test_blobs_of_every_difficulty_are_found(name: str) -> None:
+    accuracies, precisions = on_card(name, "pixel accuracy"), on_card(name, "AP50")
+    assert len(accuracies) == len(precisions) == 4
+    assert all(value > 0.9812 for value, _ in accuracies)
+    assert all(value > 0.89 for value, _ in precisions)
 
 
 @pytest.mark.parametrize(
