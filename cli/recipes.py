@@ -9,7 +9,7 @@ from pathlib import Path
 
 import click
 
-from unet_zoo import recipe, registry
+from unet_zoo import recipe, registry, toml
 from unet_zoo.cli import _common
 
 
@@ -31,7 +31,7 @@ def command(name: str | None, model: str, as_json: bool) -> None:
     registry.info(model)
     if name is not None:
         plan = recipe.named(name, model)
-        text = recipe.to_toml(plan.to_dict())
+        text = toml.to_toml(plan.to_dict()).rstrip()
         click.echo(_common.to_json(plan.to_dict()) if as_json else _annotated(text))
         return
     if as_json:

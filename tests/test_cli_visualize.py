@@ -9,7 +9,7 @@ import pytest
 import tifffile
 from click.testing import CliRunner, Result
 
-from unet_zoo import catalog, cli, recipe
+from unet_zoo import catalog, cli, recipe, toml
 
 TINY = ("--patch", 32, "--scale", 1, "--number", 1)
 
@@ -67,7 +67,7 @@ def test_visualize_writes_the_pages_and_says_where(folder, tmp_path):
 def test_visualize_takes_recipes_as_train_does(folder, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     plan = recipe.named("default", "resunet").replace(patch=32, seed=7)
-    Path("mine.toml").write_text(recipe.to_toml(plan.to_dict()))
+    Path("mine.toml").write_text(toml.to_toml(plan.to_dict()))
     fine(
         *("visualize", folder, "--recipe", "mine.toml", "--number", 1),
         *("--augmentation", "none", "--set", "augmentation.shift=0.2"),

@@ -18,8 +18,8 @@ from click.testing import CliRunner
 from unet_zoo import cards, catalog, cli, measuring, publishing, weights
 from unet_zoo import segmenter as segmenters
 from unet_zoo.errors import InputError
+from unet_zoo.toml import to_toml
 from unet_zoo.weights import _entries
-from unet_zoo.weights._toml import to_toml
 
 SCRIPT = Path(__file__).resolve().parent.parent / "benchmarks" / "compare_engines.py"
 Main = Callable[[Sequence[object]], int]

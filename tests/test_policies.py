@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from unet_zoo import policies, recipe
+from unet_zoo import policies, recipe, toml
 from unet_zoo.errors import InputError
 from unet_zoo.policies import Augmentation
 
@@ -72,7 +72,7 @@ def test_each_policy_is_at_least_as_strong_as_the_one_before():
 @pytest.mark.parametrize("name", policies.AUGMENTATIONS)
 def test_recipes_keep_them(name):
     plan = recipe.Recipe().replace(augmentation=Augmentation.named(name))
-    text = recipe.to_toml(plan.to_dict())
+    text = toml.to_toml(plan.to_dict())
     assert recipe.from_dict(tomllib.loads(text)) == plan
 
 

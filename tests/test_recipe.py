@@ -9,7 +9,7 @@ import tomllib
 import keras
 import pytest
 
-from unet_zoo import recipe, registry
+from unet_zoo import recipe, registry, toml
 from unet_zoo.errors import InputError
 
 NAMED = [recipe.named(name) for name in recipe.RECIPES]
@@ -17,7 +17,7 @@ NAMED = [recipe.named(name) for name in recipe.RECIPES]
 
 @pytest.mark.parametrize("plan", NAMED, ids=list(recipe.RECIPES))
 def test_toml_gives_the_recipe_back(plan):
-    text = recipe.to_toml(plan.to_dict())
+    text = toml.to_toml(plan.to_dict())
     assert recipe.from_dict(tomllib.loads(text)) == plan
 
 
@@ -28,7 +28,7 @@ def test_toml_gives_odd_values_back():
         scale=0.125,
         optimizer=recipe.Optimizer(learning_rate=3e-5),
     )
-    assert recipe.from_dict(tomllib.loads(recipe.to_toml(plan.to_dict()))) == plan
+    assert recipe.from_dict(tomllib.loads(toml.to_toml(plan.to_dict()))) == plan
 
 
 def test_a_recipe_of_before_a_field_came_has_its_default():
@@ -159,7 +159,7 @@ def test_paper_is_of_its_own_model():
 def test_an_argument_of_none_comes_back_through_toml():
     arguments = {"filters": 2, "depth": 1, "normalization": None}
     plan = recipe.named("default", "resunet").replace(model_arguments=arguments)
-    again = recipe.from_dict(tomllib.loads(recipe.to_toml(plan.to_dict())))
+    again = recipe.from_dict(tomllib.loads(toml.to_toml(plan.to_dict())))
     network = registry.build("resunet", **again.model_arguments)
     assert not any("norm" in layer.name for layer in network.layers)
     assert any("norm" in layer.name for layer in registry.build("resunet").layers)

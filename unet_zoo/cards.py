@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from unet_zoo import registry, weights
-from unet_zoo.recipe import to_toml
+from unet_zoo.toml import to_toml
 
 # What a front matter may call a licence; everything else is "other", with a name.
 LICENCES = {"Apache-2.0": "apache-2.0", "MIT": "mit", "BSD-3-Clause": "bsd-3-clause"}
@@ -292,7 +292,7 @@ def _making(entry: weights.Entry, facts: Mapping[str, Any]) -> Iterator[str]:
     yield "Recipe:"
     yield ""
     yield "```toml"
-    yield to_toml(facts["recipe"])
+    yield to_toml(facts["recipe"]).rstrip()
     yield "```"
     yield ""
 

@@ -25,7 +25,8 @@ from unet_zoo import (
 from unet_zoo.catalog import Dataset, Example, Lazy
 from unet_zoo.errors import InputError
 from unet_zoo.progress import Progress
-from unet_zoo.recipe import Recipe, to_toml
+from unet_zoo.recipe import Recipe
+from unet_zoo.toml import to_toml
 
 _STATE = "folds.json"
 _MEASURED = {

@@ -11,7 +11,7 @@ from typing import Any
 
 from unet_zoo import cards, files, segmenter, starting, weights
 from unet_zoo.errors import InputError
-from unet_zoo.recipe import to_toml
+from unet_zoo.toml import to_toml
 
 
 @dataclasses.dataclass(frozen=True)
@@ -122,7 +122,7 @@ def publish(
         stages = [*model.facts.get("stages", []), model.facts]
         for number, stage in enumerate(stages, start=1):
             recipe = part / cards.recipe_file(number, stages)
-            recipe.write_text(to_toml(stage["recipe"]) + "\n", encoding="utf-8")
+            recipe.write_text(to_toml(stage["recipe"]), encoding="utf-8")
         weights.write_entry(
             part,
             name=folder.name,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import math
 import types
 import typing
@@ -336,22 +335,3 @@ RECIPES: Mapping[str, Recipe] = types.MappingProxyType(
         ),
     }
 )
-
-
-def to_toml(values: Mapping[str, Any]) -> str:
-    """Return nested plain values as TOML: plain keys, then tables; None is left out.
-
-    >>> print(to_toml({"steps": 3, "optimizer": {"name": "sgd"}}))
-    steps = 3
-    <BLANKLINE>
-    [optimizer]
-    name = "sgd"
-    """
-    plain, tables = [], []
-    for key, value in values.items():
-        if isinstance(value, Mapping):
-            tables.append(f"\n[{key}]\n{to_toml(value)}".rstrip())
-        elif value is not None:
-            # Of these types, TOML and JSON spell the values alike.
-            plain.append(f"{key} = {json.dumps(value)}")
-    return "\n".join(plain + tables)

@@ -39,8 +39,9 @@ from unet_zoo.progress import (
     ending,
     terminated,
 )
-from unet_zoo.recipe import Recipe, from_dict, to_toml
+from unet_zoo.recipe import Recipe, from_dict
 from unet_zoo.schedules import make_optimizer
+from unet_zoo.toml import to_toml
 
 __all__ = ["Interrupted", "Progress", "make_optimizer", "train"]
 

@@ -12,9 +12,9 @@ import numpy as np
 
 from unet_zoo import documents, files
 from unet_zoo.metrics import ObjectErrors
-from unet_zoo.recipe import to_toml
 from unet_zoo.reporting import charts
 from unet_zoo.reporting.evidence import Evidence, Shown, gather
+from unet_zoo.toml import to_toml
 
 __all__ = ["Evidence", "gather", "write"]
 
@@ -252,7 +252,7 @@ def _made_of(
                 f'<section id="{key}"><h2>{title}</h2>{_table(rows)}</section>'
             )
     if facts.get("recipe"):
-        text = _say(to_toml(facts["recipe"]))
+        text = _say(to_toml(facts["recipe"]).rstrip())
         sections.insert(
             0,
             '<section id="recipe"><h2>Recipe</h2><p>Complete, as recipe.toml has it.'

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from unet_zoo import errors, files
-from unet_zoo.recipe import to_toml
+from unet_zoo.toml import to_toml
 from unet_zoo.weights import _file
 
 NAME = "ensemble.toml"
@@ -76,7 +76,7 @@ def write_ensemble(
         content["decode"] = _between(decoded)
     content |= {key: (facts or {})[key] for key in _TUNED if key in (facts or {})}
     with files.replacing(folder / NAME) as part:
-        part.write_text(to_toml(content) + "\n", encoding="utf-8")
+        part.write_text(to_toml(content), encoding="utf-8")
     return folder / NAME
 
 

@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from unet_zoo import errors, files
+from unet_zoo.toml import to_toml
 from unet_zoo.weights import _comparison, _file, _listing
 from unet_zoo.weights._comparison import Comparison
 from unet_zoo.weights._listing import Listing
-from unet_zoo.weights._toml import to_toml
 
 FOLDER = Path(__file__).parent.parent / "zoo"
 NAME = "entry.toml"
