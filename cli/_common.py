@@ -297,10 +297,7 @@ def find_weights(name: str | Sequence[str]) -> Path:
 
 def check_engine(backend: str | None, engine: str | None, precision: str) -> str:
     """Return what runs the network; refuse what cannot, before anything slow begins."""
-    if backend and engine not in (None, "auto", "keras"):
-        message = f"--backend is what Keras computes with; --engine {engine} does not."
-        raise errors.InputError(message)
-    chosen = "keras" if backend else engines.choose(engine)
+    chosen = engines.choose(engine, backend)
     engines.check_precision(chosen, precision)
     return chosen
 

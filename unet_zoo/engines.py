@@ -54,21 +54,26 @@ class Engine(Protocol):
     def __call__(self, batch: np.ndarray) -> np.ndarray: ...
 
 
-def choose(name: str | None = None) -> str:
+def choose(name: str | None = None, backend: str | None = None) -> str:
     """Return "keras", "openvino" or "onnx".
 
     Args:
         name: one of these is taken as it is, if its packages are there. "auto", or
             None where the environment variable UNET_ZOO_ENGINE says nothing else:
             "openvino" where it is installed and there is no GPU, else "keras".
+        backend: what Keras is to compute with; asking for one asks for "keras".
 
     Raises:
-        InputError: for an unknown engine, or one whose package is missing.
+        InputError: for an unknown engine, one whose package is missing, or another
+            than "keras" beside a backend.
 
     >>> choose("keras")
     'keras'
     """
-    name = name or os.environ.get("UNET_ZOO_ENGINE") or "auto"
+    if backend and name not in (None, "auto", "keras"):
+        message = f"{backend!r} is a backend of Keras; the engine {name!r} has none."
+        raise InputError(message)
+    name = "keras" if backend else name or os.environ.get("UNET_ZOO_ENGINE") or "auto"
     if name not in ENGINES:
         raise unknown(kind="engine", word=name, options=ENGINES)
     if name == "auto":

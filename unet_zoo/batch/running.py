@@ -275,10 +275,7 @@ def plan(
             "rescaled to it."
         )
     _check_options(facts, options)
-    if backend and engine not in (None, "auto", "keras"):
-        message = f"`backend` is of the engine 'keras'. Received: engine={engine!r}"
-        raise InputError(message)
-    chosen = "keras" if backend else engines.choose(engine)
+    chosen = engines.choose(engine, backend)
     engines.check_precision(chosen, precision)
     if chosen == "keras":
         backend = backend or os.environ.get("KERAS_BACKEND")
