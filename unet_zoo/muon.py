@@ -21,9 +21,8 @@ class Muon(keras.optimizers.Muon):
     the kernel of a convolution is a matrix of (positions x inputs, outputs), as in the
     author's own networks. AdamW keeps whatever is not called "kernel", depthwise
     kernels, those of one output, those of three axes (attention) and the layer of the
-    logits.
-    Both take the same learning rate: Muon's steps are as large as AdamW's in their root
-    mean square.
+    logits. Both take the same learning rate: Muon's steps are as large as AdamW's in
+    their root mean square.
 
     Papers: Jordan 2024, https://kellerjordan.github.io/posts/muon; Liu et al. 2025,
     https://arxiv.org/abs/2502.16982
