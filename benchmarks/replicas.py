@@ -31,21 +31,26 @@ STEPS = 20
 PLAN = recipe.named("default").replace(
     scale=1.0, patch=32, batch=4, steps=STEPS, validate_every=STEPS
 )
-# Normalisation, optimizer, learning rate.
+# Normalisation, optimizer, learning rate, steps that warm it up.
 ROWS = (
-    ("none", "adamw", 0.01),
-    ("batch", "sgd", 0.02),
-    ("batch", "adamw", 0.002),
-    ("batch", "adamw", 0.01),
+    ("none", "adamw", 0.01, 0),
+    ("batch", "sgd", 0.02, 0),
+    ("batch", "adamw", 0.002, 0),
+    ("batch", "adamw", 0.01, 0),
+    ("batch", "muon", 0.005, 0),
+    ("batch", "muon", 0.005, 100),
 )
 JAX = keras.backend.backend() == "jax"
 
 
-def train(row: tuple[str, str, float], folder: Path, on: devices.Devices) -> Any:
+def train(
+    row: tuple[str, str, float, int], folder: Path, on: devices.Devices, seed: int
+) -> Any:
     """Return the weights that a row of the table ends with, and the last loss."""
-    normalization, name, rate = row
+    normalization, name, rate, warmup = row
     data = catalog.open_dataset("blobs", config="easy", validation=0)
     plan = PLAN.replace(
+        seed=seed,
         model_arguments={
             **PLAN.model_arguments,
             "filters": 4,
@@ -53,14 +58,19 @@ def train(row: tuple[str, str, float], folder: Path, on: devices.Devices) -> Any
             "dropout": 0.0,
             "normalization": normalization,
         },
-        optimizer={"name": name, "learning_rate": rate, "warmup": 0},
+        optimizer={
+            "name": name,
+            "learning_rate": rate,
+            "warmup": warmup,
+            "momentum": 0.9 if name == "sgd" else PLAN.optimizer.momentum,
+        },
     )
     made = training.train(plan, data, folder, on=on)
     flat = np.concatenate([each.ravel() for each in made.network.get_weights()])
     return flat, made.facts["validation"]["loss"]
 
 
-def started(folder: Path) -> list[subprocess.Popen[bytes]]:
+def started(folder: Path, seed: int) -> list[subprocess.Popen[bytes]]:
     """Start this file as two processes that train together into `folder`."""
     ports = []
     for _ in range(2):
@@ -77,7 +87,7 @@ def started(folder: Path) -> list[subprocess.Popen[bytes]]:
                 "KERAS_DISTRIBUTION_NUM_PROCESSES": "2",
                 "KERAS_DISTRIBUTION_PROCESS_ID": str(index),
             }
-        words = [sys.executable, __file__, "--work", str(folder)]
+        words = [sys.executable, __file__, "--work", str(folder), "--seed", str(seed)]
         found.append(subprocess.Popen(words, env={**os.environ, **tells}))
     return found
 
@@ -98,6 +108,7 @@ def main() -> None:
     """Print the table of this backend."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--processes", action="store_true", help="instead of devices")
+    parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--work", type=Path, help=argparse.SUPPRESS)
     given = parser.parse_args()
     kind = "data-parallel" if JAX else "mirrored"
@@ -110,26 +121,28 @@ def main() -> None:
     devices.deterministic()
     if given.work:
         for number, row in enumerate(ROWS):
-            weights, loss = train(row, given.work / str(number), on)
+            weights, loss = train(row, given.work / str(number), on, given.seed)
             if on.chief:
                 np.savez(given.work / f"{number}.npz", weights=weights, loss=loss)
         return
     print(f"{kind}, {'processes' if given.processes else 'devices'}, {STEPS} steps\n")
-    print("| normalisation | optimizer | rate | weights | loss |")
-    print("|---|---|---|---|---|", flush=True)
+    print("| normalisation | optimizer | rate | warm-up | weights | loss |")
+    print("|---|---|---|---|---|---|", flush=True)
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
         if given.processes:
-            wait(started(folder))
+            wait(started(folder, given.seed))
         for number, row in enumerate(ROWS):
-            one, one_loss = train(row, folder / f"one-{number}", devices.Devices())
+            alone = folder / f"one-{number}"
+            one, one_loss = train(row, alone, devices.Devices(), given.seed)
             if given.processes:
                 with np.load(folder / f"{number}.npz") as told:
                     two, two_loss = told["weights"], float(told["loss"])
             else:
-                two, two_loss = train(row, folder / f"two-{number}", on)
+                both = folder / f"two-{number}"
+                two, two_loss = train(row, both, on, given.seed)
             print(
-                "| {} | {} | {} |".format(*row),
+                "| {} | {} | {} | {} |".format(*row),
                 f"{np.abs(one - two).max():.1e} | {abs(one_loss - two_loss):.1e} |",
                 flush=True,
             )

@@ -90,6 +90,7 @@ def plan_of(given: argparse.Namespace) -> Any:
         scale=1.0,
         steps=10**6,
         validate_every=10**6,
+        optimizer={"name": "adamw"},  # whose work is that of PyTorch's Adam
     )
 
 

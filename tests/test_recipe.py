@@ -97,7 +97,7 @@ def test_replace_takes_whole_sections():
         ),
         ({"loss": "focal", "loss_arguments": {"alpha": True}}, "a number in [0, 1]."),
         (
-            {"optimizer_arguments": {"beta2": 0.9}},
+            {"optimizer": {"name": "adamw"}, "optimizer_arguments": {"beta2": 0.9}},
             "Unknown argument of the optimizer 'adamw' 'beta2'. Did you mean 'beta_2'",
         ),
         ({"patience": -1}, "`patience` must be at least 0. Received: -1"),

@@ -142,7 +142,8 @@ def test_the_rate_of_the_added_steps(schedule):
         else:
             left = (300 - step) / 100
             wave = 0.5 * (1 - np.cos(np.pi * left))
-            assert rates[1] == pytest.approx(0.25 * 2e-3 * wave, abs=1e-9)
+            highest = 0.25 * plan.optimizer.learning_rate
+            assert rates[1] == pytest.approx(highest * wave, abs=1e-9)
 
 
 # === Where nothing can be written ===

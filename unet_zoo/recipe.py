@@ -19,9 +19,10 @@ from unet_zoo.policies import Augmentation
 class Optimizer:
     """The optimizer, by its Keras name, and the course of its learning rate."""
 
-    name: str = "adamw"
-    """Any of `keras.optimizers`, in small letters, such as "adamw", "sgd" or "lion"."""
-    learning_rate: float = 2e-3
+    name: str = "muon"
+    """Any of `keras.optimizers`, in small letters, such as "adamw", "sgd" or "lion";
+    "muon" is `unet_zoo.muon.Muon`, which is for convolutions too."""
+    learning_rate: float = 5e-3
     """Highest learning rate."""
     schedule: str = "cosine"
     """"cosine" or "polynomial" (to zero, after a linear warm-up), "one_cycle" (up for
@@ -37,7 +38,7 @@ class Optimizer:
     """What "plateau" multiplies the rate by."""
     weight_decay: float = 1e-3
     """Weight decay of "adamw", "lamb", "lion", "muon" and "schedulefreeadamw"."""
-    momentum: float = 0.9
+    momentum: float = 0.95
     """Momentum of those that have one: "sgd", "rmsprop", "muon"."""
     average: float = 0.995
     """Momentum of the moving average of the weights; 0 for none."""
