@@ -146,6 +146,22 @@ def test_an_engine_gives_what_keras_gives_without_it(engine, weights, cache, tmp
         np.testing.assert_array_equal(ours, theirs)
 
 
+@pytest.mark.parametrize("engine", ["openvino", "onnx"])
+def test_gelu_is_known_to_every_engine(engine, tmp_path):
+    if engine == "onnx":
+        pytest.importorskip("onnxruntime", reason="the extra onnx is not installed")
+        pytest.importorskip("tf2onnx", reason="the extra onnx is not installed")
+    arguments = {"filters": 4, "multipliers": (1, 1, 2, 2, 2)}
+    network = registry.build("unext", classes=3, **arguments)
+    facts = segmenter.describe("unext", arguments, channels=1, target="distance")
+    segmenter.Segmenter(network, facts).save(tmp_path / "small.h5")
+    image = picture(64, 64)
+    expected = segmenter.load(tmp_path / "small.h5", engine="keras").predict(image)
+    found = segmenter.load(tmp_path / "small.h5", engine=engine).predict(image)
+    assert expected.std() > 0.001
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+
+
 def test_threads_share_an_engine(weights):
     found = segmenter.load(weights, engine="openvino")
     images = [picture(size, 40) for size in range(32, 72, 4)]

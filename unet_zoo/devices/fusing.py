@@ -45,8 +45,8 @@ def exportable(network: keras.Model) -> None:
     """Undo `fuse`, and let layers compute by operations that converters know well.
 
     What batch normalisation itself computes becomes part of the convolution before it,
-    and nearest upsampling is one operation, not ten. Values do not change. The network
-    is one to export on TensorFlow and then to forget.
+    nearest upsampling is one operation, not ten, and GELU is one that ONNX has, too.
+    Values do not change. The network is one to export on TensorFlow and then to forget.
     """
     import keras
 
@@ -59,6 +59,15 @@ def exportable(network: keras.Model) -> None:
             and len(set(layer.size)) == 1
         ):
             layer.call = functools.partial(_repeated, layer.size[0])
+        if getattr(layer, "activation", None) is keras.activations.gelu:
+            layer.activation = _gelu
+
+
+def _gelu(inputs: Any) -> Any:
+    """Return what TensorFlow computes by erfc, which ONNX lacks."""
+    from keras import ops
+
+    return 0.5 * inputs * (1.0 + ops.erf(inputs * 0.5**0.5))
 
 
 def _repeated(size: int, inputs: Any) -> Any:
