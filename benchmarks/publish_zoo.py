@@ -113,6 +113,8 @@ SUMMARIES = {
     "at their full resolution.",
     "unet-blobs-large": "A larger U-Net that finds blob-like objects in grey images "
     "of all kinds, taught longer, by drawn images alone.",
+    "unext-blobs": "A UNeXt of 3 MB that finds blob-like objects in grey images of all "
+    "kinds, taught by drawn images alone.",
     "resunet-hela": "A small ResUNet that finds HeLa cells in differential "
     "interference contrast.",
 }

@@ -30,6 +30,7 @@ SHIPPED = (
     "unet-blobs-large",
     "unet-hela",
     "unet-membrane",
+    "unext-blobs",
 )
 LARGEST = 16 * 10**6  # bytes of a weights file in the wheel
 every_entry = pytest.mark.parametrize("name", sorted({*SHIPPED, *weights.names()}))
