@@ -147,10 +147,11 @@ def test_an_engine_gives_what_keras_gives_without_it(engine, weights, cache, tmp
 
 
 @pytest.mark.parametrize("engine", ["openvino", "onnx"])
-def test_gelu_is_known_to_every_engine(engine, tmp_path):
+def test_gelu_is_known_to_every_engine(engine, tmp_path, monkeypatch):
     if engine == "onnx":
         pytest.importorskip("onnxruntime", reason="the extra onnx is not installed")
         pytest.importorskip("tf2onnx", reason="the extra onnx is not installed")
+    monkeypatch.setenv("UNET_ZOO_CACHE", str(tmp_path))
     arguments = {"filters": 4, "multipliers": (1, 1, 2, 2, 2)}
     network = registry.build("unext", classes=3, **arguments)
     facts = segmenter.describe("unext", arguments, channels=1, target="distance")

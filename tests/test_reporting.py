@@ -176,7 +176,7 @@ def test_the_page_says_what_happened(tmp_path):
     assert "1 min 30 s" in words
     assert "images a second12.5" in words
     assert f"{seen.errors.missed} missed" in words or seen.errors.missed
-    assert "learning_rate = 0.002" in words
+    assert "learning_rate = 0.005" in words
     assert "keras3.x" in words
     assert f"annotated objects of {seen.images} validation images" in words
 
