@@ -163,6 +163,17 @@ def test_gelu_is_known_to_every_engine(engine, tmp_path, monkeypatch):
     np.testing.assert_allclose(found, expected, atol=1e-5)
 
 
+def test_what_an_engine_cannot_run_is_said(tmp_path, monkeypatch):
+    monkeypatch.setenv("UNET_ZOO_CACHE", str(tmp_path))
+    arguments = {"filters": 6, "depth": 2, "window": 4}
+    network = registry.build("swin_unet", classes=3, **arguments)
+    facts = segmenter.describe("swin_unet", arguments, channels=1, target="distance")
+    segmenter.Segmenter(network, facts).save(tmp_path / "windows.h5")
+    found = segmenter.load(tmp_path / "windows.h5", engine="openvino")
+    with pytest.raises(InputError, match=r"cannot run this network .* 'keras' or 'on"):
+        found.predict(picture(384, 384))
+
+
 def test_threads_share_an_engine(weights):
     found = segmenter.load(weights, engine="openvino")
     images = [picture(size, 40) for size in range(32, 72, 4)]

@@ -196,8 +196,17 @@ class OpenVINO:
         if not hasattr(self._local, "request"):
             self._local.request = self._compiled.create_infer_request()
         batch = np.ascontiguousarray(batch, np.float32)
+        try:
+            found = self._local.request.infer([batch], share_inputs=True)[0]
+        except RuntimeError as error:  # such as window attention, whose shapes it fixes
+            reason = str(error).strip().splitlines()[-1].strip().rstrip(".")
+            message = (
+                f"OpenVINO cannot run this network on an input of shape {batch.shape}: "
+                f"{reason}. Take the engine 'keras' or 'onnx'."
+            )
+            raise InputError(message) from error
         # A copy: the request writes its next result over this one.
-        return np.array(self._local.request.infer([batch], share_inputs=True)[0])
+        return np.array(found)
 
 
 class ONNX:
