@@ -80,12 +80,12 @@ def cli(*words: object, cores: Collection[int] = ()) -> float:
     return time.monotonic() - started
 
 
-def score(run: Path, dataset: Path) -> float:
-    """Return SEG, or IoU of classes, on the test images."""
+def score(run: Path, *words: object, metric: str | None = None) -> float:
+    """Return a metric of the test images; if not said, SEG, or IoU of classes."""
     file = run.parent / f"{run.name}.json"
-    cli("evaluate", run, "--dataset", dataset, "--output", file)
+    cli("evaluate", run, *words, "--output", file)
     found = json.loads(file.read_text())["metrics"]
-    return float(found.get("SEG", found["IoU"])["value"])
+    return float(found[metric or ("SEG" if "SEG" in found else "IoU")]["value"])
 
 
 def main() -> int:
@@ -124,7 +124,8 @@ def main() -> int:
             with ThreadPoolExecutor(2 if given.together else 1) as pool:
                 times = list(pool.map(train, scores, [seed] * 2))
             for name, took in zip(scores, times, strict=True):
-                scores[name].append(score(Path(scratch) / f"{name}-{seed}", dataset))
+                run = Path(scratch) / f"{name}-{seed}"
+                scores[name].append(score(run, "--dataset", dataset))
                 line = f"{name:8} seed {seed}: {took:7.1f} s of {limit:.0f} s, "
                 print(f"{line}score {scores[name][-1]:.4f}", flush=True)
                 late = late or (name == "auto" and took > limit)

@@ -146,30 +146,32 @@ def test_an_engine_gives_what_keras_gives_without_it(engine, weights, cache, tmp
         np.testing.assert_array_equal(ours, theirs)
 
 
+def untrained(name: str, folder: Path, **arguments: object) -> Path:
+    """Write the weights of a network that was never trained."""
+    network = registry.build(name, classes=3, **arguments)
+    facts = segmenter.describe(name, arguments, channels=1, target="distance")
+    segmenter.Segmenter(network, facts).save(folder / "small.h5")
+    return folder / "small.h5"
+
+
 @pytest.mark.parametrize("engine", ["openvino", "onnx"])
 def test_gelu_is_known_to_every_engine(engine, tmp_path, monkeypatch):
     if engine == "onnx":
         pytest.importorskip("onnxruntime", reason="the extra onnx is not installed")
         pytest.importorskip("tf2onnx", reason="the extra onnx is not installed")
     monkeypatch.setenv("UNET_ZOO_CACHE", str(tmp_path))
-    arguments = {"filters": 4, "multipliers": (1, 1, 2, 2, 2)}
-    network = registry.build("unext", classes=3, **arguments)
-    facts = segmenter.describe("unext", arguments, channels=1, target="distance")
-    segmenter.Segmenter(network, facts).save(tmp_path / "small.h5")
+    file = untrained("unext", tmp_path, filters=4, multipliers=(1, 1, 2, 2, 2))
     image = picture(64, 64)
-    expected = segmenter.load(tmp_path / "small.h5", engine="keras").predict(image)
-    found = segmenter.load(tmp_path / "small.h5", engine=engine).predict(image)
+    expected = segmenter.load(file, engine="keras").predict(image)
+    found = segmenter.load(file, engine=engine).predict(image)
     assert expected.std() > 0.001
     np.testing.assert_allclose(found, expected, atol=1e-5)
 
 
 def test_what_an_engine_cannot_run_is_said(tmp_path, monkeypatch):
     monkeypatch.setenv("UNET_ZOO_CACHE", str(tmp_path))
-    arguments = {"filters": 6, "depth": 2, "window": 4}
-    network = registry.build("swin_unet", classes=3, **arguments)
-    facts = segmenter.describe("swin_unet", arguments, channels=1, target="distance")
-    segmenter.Segmenter(network, facts).save(tmp_path / "windows.h5")
-    found = segmenter.load(tmp_path / "windows.h5", engine="openvino")
+    file = untrained("swin_unet", tmp_path, filters=6, depth=2, window=4)
+    found = segmenter.load(file, engine="openvino")
     with pytest.raises(InputError, match=r"cannot run this network .* 'keras' or 'on"):
         found.predict(picture(384, 384))
 
