@@ -1,11 +1,11 @@
-"""Batch normalisation in one operation, where the backend has it."""
+"""Layers in fewer operations, where the backend has them."""
 
 from __future__ import annotations
 
 import functools
 from typing import TYPE_CHECKING, Any
 
-from unet_zoo.devices import normalizing
+from unet_zoo.devices import normalizing, transposing
 
 if TYPE_CHECKING:
     import keras
@@ -14,14 +14,15 @@ _DTYPES = ("float32", "bfloat16", "float16")
 
 
 def fuse(network: keras.Model) -> None:
-    """Let the network's batch normalisation compute faster what it computes.
+    """Let layers of the network compute faster what they compute.
 
-    Keras' own makes a dozen passes over its tensor, in float32 whatever the precision;
-    TensorFlow has a single operation, which takes a tenth to a third off a step of a
-    U-Net (`python benchmarks/throughput.py`). The layers stay stock ones with the same
-    weights, and are saved as such. Where a training is deterministic, one device sums
-    as several do instead (see `normalizing.precisely`). On other backends nothing
-    changes. A second call changes nothing.
+    On TensorFlow, batch normalisation: Keras' own makes a dozen passes over its tensor,
+    in float32 whatever the precision; TensorFlow has a single operation, which takes a
+    tenth to a third off a step of a U-Net (`python benchmarks/throughput.py`). Where a
+    training is deterministic, one device sums as several do instead (see
+    `normalizing.precisely`). On JAX, transposed convolutions (see
+    `transposing.directly`). On PyTorch nothing changes. The layers stay stock ones with
+    the same weights, and are saved as such. A second call changes nothing.
 
     >>> import keras
     >>> network = keras.Sequential([keras.layers.BatchNormalization()])
@@ -31,6 +32,8 @@ def fuse(network: keras.Model) -> None:
 
     from unet_zoo import devices
 
+    if keras.backend.backend() == "jax":
+        transposing.directly(network)
     if keras.backend.backend() != "tensorflow":
         return
     if devices.is_deterministic():
