@@ -69,6 +69,14 @@ class Learner(keras.Model):
                 average.assign(variable.numpy())
                 self.averages.append(average)
 
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name == "_jax_state":
+            # Where Keras' trainer on JAX leaves its arrays after every step. To look
+            # into each of them for layers takes it longer than some steps.
+            object.__setattr__(self, name, value)
+        else:
+            super().__setattr__(name, value)
+
     @property
     def averaging(self) -> bool:
         return bool(self.momentum) or self.equal_from is not None

@@ -23,6 +23,7 @@ class Progress:
     step: int
     steps: int
     loss: float
+    """Mean over the steps since the last stop, but for the newest (see `Behind`)."""
     metric: str
     best: float | None
     seconds: float
@@ -96,6 +97,25 @@ def ending() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+class Behind(keras.callbacks.CallbackList):
+    """Tells callbacks at the end of each step what the step before it gave.
+
+    Keras waits for the loss of a step before it makes the next one ready, for which the
+    device then waits: a third of the time on a GPU. So two steps are under way, and no
+    more than two: whoever asks a training to stop is heard.
+    """
+
+    _newest: Any = None
+
+    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+        self._newest = None
+        super().on_epoch_begin(epoch, logs)
+
+    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+        before, self._newest = self._newest, logs
+        super().on_train_batch_end(batch, logs if before is None else before)
 
 
 class Teller(keras.callbacks.Callback):

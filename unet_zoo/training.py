@@ -32,6 +32,7 @@ from unet_zoo import (
 )
 from unet_zoo.errors import InputError
 from unet_zoo.progress import (
+    Behind,
     Interrupted,
     Mean,
     Progress,
@@ -329,11 +330,12 @@ def train(
                     last = _next_stop(recipe, step)
                     with on.scope():
                         ahead = recipe.replace(steps=last)
+                        told = Behind([relay, tell], add_history=True, model=teaching)
                         done = teaching.fit(
                             on.fed(pipeline.batches(stacks, ahead, start=step)),
                             # On another device, batches do not know their number.
                             steps_per_epoch=last - step,
-                            callbacks=[relay, tell],
+                            callbacks=told,
                             shuffle=False,
                             verbose=0,
                         )
