@@ -310,12 +310,15 @@ def load(
     calibration: Sequence[Any] = (),
 ) -> Segmenter:
     """Return the segmenter of a weights file, run by an engine."""
-    chosen = check_engine(backend, engine, precision)
+    from unet_zoo import weights
+
+    said = functools.partial(click.echo, err=True)
+    chosen = engines.choose(engine, backend, weights.models(path), said)
+    engines.check_precision(chosen, precision)
     if chosen == "keras":
         module = computing("segmenter", backend)
     else:
         from unet_zoo import segmenter as module
-    said = functools.partial(click.echo, err=True)
     loaded: Segmenter = module.load(
         path, engine=chosen, precision=precision, calibration=calibration, said=said
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import subprocess
@@ -23,6 +24,7 @@ from unet_zoo import (
     segmenter,
 )
 from unet_zoo.errors import InputError
+from unet_zoo.weights import models
 
 ARGUMENTS = {"filters": 4, "depth": 2, "padding": "same", "normalization": "batch"}
 # Segments as a user's program does, and says what it had to import for it.
@@ -168,8 +170,34 @@ def test_gelu_is_known_to_every_engine(engine, tmp_path, monkeypatch):
     np.testing.assert_allclose(found, expected, atol=1e-5)
 
 
-def test_what_an_engine_cannot_run_is_said(tmp_path, monkeypatch):
+def test_an_engine_that_cannot_run_a_model_is_refused(tmp_path):
+    file = untrained("swin_unet", tmp_path, filters=6, depth=2, window=4)
+    with pytest.raises(
+        InputError, match=r"cannot run 'swin_unet'\. Take 'keras' or 'on"
+    ):
+        segmenter.load(file, engine="openvino")
+
+
+def test_where_nobody_asks_keras_runs_what_openvino_cannot(tmp_path, monkeypatch):
+    monkeypatch.delenv("UNET_ZOO_ENGINE")
+    monkeypatch.setattr(engines, "_gpu", lambda: False)
+    folders = [tmp_path / name for name in ("swin", "unet")]
+    for folder in folders:
+        folder.mkdir()
+    swin = untrained("swin_unet", folders[0], filters=6, depth=2, window=4)
+    unet = untrained("unet", folders[1], filters=2, depth=1, padding="same")
+    said = []
+    assert engines.choose(models=models(unet), said=said.append) == "openvino"
+    assert not said
+    found = segmenter.load(swin, said=said.append)
+    assert said == ["Keras runs swin_unet, which openvino cannot"]
+    assert found.predict(picture(64, 64)).shape[:2] == (64, 64)
+
+
+def test_what_an_engine_fails_at_is_said(tmp_path, monkeypatch):
     monkeypatch.setenv("UNET_ZOO_CACHE", str(tmp_path))
+    able = dataclasses.replace(registry.info("swin_unet"), engines=engines.ENGINES)
+    monkeypatch.setattr(registry, "info", lambda name: able)
     file = untrained("swin_unet", tmp_path, filters=6, depth=2, window=4)
     found = segmenter.load(file, engine="openvino")
     with pytest.raises(InputError, match=r"cannot run this network .* 'keras' or 'on"):

@@ -21,7 +21,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from unet_zoo import files, memory
+from unet_zoo import files, memory, registry
 from unet_zoo.errors import InputError, unknown
 
 if TYPE_CHECKING:
@@ -54,7 +54,12 @@ class Engine(Protocol):
     def __call__(self, batch: np.ndarray) -> np.ndarray: ...
 
 
-def choose(name: str | None = None, backend: str | None = None) -> str:
+def choose(
+    name: str | None = None,
+    backend: str | None = None,
+    models: Sequence[str] = (),
+    said: Callable[[str], None] | None = None,
+) -> str:
     """Return "keras", "openvino" or "onnx".
 
     Args:
@@ -62,10 +67,12 @@ def choose(name: str | None = None, backend: str | None = None) -> str:
             None where the environment variable UNET_ZOO_ENGINE says nothing else:
             "openvino" where it is installed and there is no GPU, else "keras".
         backend: what Keras is to compute with; asking for one asks for "keras".
+        models: whose weights are to be run. "auto" takes what runs them all.
+        said: called with a line where that is not what "auto" takes elsewhere.
 
     Raises:
-        InputError: for an unknown engine, one whose package is missing, or another
-            than "keras" beside a backend.
+        InputError: for an unknown engine, one whose package is missing or that cannot
+            run a model, or another than "keras" beside a backend.
 
     >>> choose("keras")
     'keras'
@@ -76,8 +83,20 @@ def choose(name: str | None = None, backend: str | None = None) -> str:
     name = "keras" if backend else name or os.environ.get("UNET_ZOO_ENGINE") or "auto"
     if name not in ENGINES:
         raise unknown(kind="engine", word=name, options=ENGINES)
-    if name == "auto":
-        return "openvino" if _is_there("openvino") and not _gpu() else "keras"
+    automatic = name == "auto"
+    if automatic:
+        name = "openvino" if _is_there("openvino") and not _gpu() else "keras"
+    for model in models:
+        able = registry.info(model).engines
+        if name in able:
+            continue
+        if not automatic:
+            ways = " or ".join(map(repr, able))
+            message = f"The engine {name!r} cannot run {model!r}. Take {ways}."
+            raise InputError(message)
+        if said is not None:
+            said(f"Keras runs {model}, which {name} cannot")
+        return "keras"
     for package in _PACKAGES.get(name, ()):
         if not _is_there(package):
             message = (

@@ -275,7 +275,7 @@ def plan(
             "rescaled to it."
         )
     _check_options(facts, options)
-    chosen = engines.choose(engine, backend)
+    chosen = engines.choose(engine, backend, weights.models(file), said)
     engines.check_precision(chosen, precision)
     if chosen == "keras":
         backend = backend or os.environ.get("KERAS_BACKEND")

@@ -80,8 +80,8 @@ def load(
             address or several; by default the environment variable UNET_ZOO_URL.
         offline: never touch the network.
         engine: what runs the network: "keras", "openvino", "onnx", or "auto", which
-            is OpenVINO where it is installed and there is no GPU, else Keras. None:
-            the environment variable UNET_ZOO_ENGINE, else "auto".
+            is OpenVINO where it is installed, can run the model and there is no GPU,
+            else Keras. None: the environment variable UNET_ZOO_ENGINE, else "auto".
         precision: what it computes in: "float32", or "bfloat16", which is faster on
             processors that have it, or "int8" of "openvino".
         calibration: for "int8", up to 8 images of the kind that will be segmented,
@@ -98,9 +98,10 @@ def load(
         Traceback (most recent call last):
         unet_zoo.errors.InputError: Unknown weights 'unet-blubs'. Did you mean ...
     """
-    engine = engines.choose(engine)
-    engines.check_precision(engine, precision)
+    engines.check_precision(engines.choose(engine), precision)
     path = weights.find(name_or_path, sha256=sha256, base_url=base_url, offline=offline)
+    engine = engines.choose(engine, models=weights.models(path), said=said)
+    engines.check_precision(engine, precision)
     loaded = [
         _load(each, engine, precision, calibration, said)
         for each in weights.members(path)

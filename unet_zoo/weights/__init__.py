@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from unet_zoo.files import sha256
 from unet_zoo.weights._comparison import Comparison, Way
-from unet_zoo.weights._ensemble import members, read_facts, write_ensemble
+from unet_zoo.weights._ensemble import members, models, read_facts, write_ensemble
 from unet_zoo.weights._entries import (
     Entry,
     Evaluation,
@@ -47,6 +47,7 @@ __all__ = [
     "index",
     "locate",
     "members",
+    "models",
     "names",
     "read_entry",
     "read_facts",

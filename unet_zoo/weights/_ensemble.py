@@ -192,6 +192,11 @@ def read_facts(path: str | os.PathLike[str]) -> dict[str, Any]:
     }
 
 
+def models(path: Path) -> list[str]:
+    """Return the names of the models that a weights file, or an ensemble, is of."""
+    return sorted({str(_file.read_facts(each)["model"]) for each in members(path)})
+
+
 def _read(path: Path) -> dict[str, Any]:
     try:
         content = tomllib.loads(path.read_text(encoding="utf-8"))
