@@ -34,7 +34,6 @@ class ModelInfo:
         year: of its first publication.
         summary: first line of the function's docstring.
         ranks: how many spatial axes its images may have.
-        free_sizes: height and width may be None: one network takes any size.
         recipe: arguments that it is trained with unless a user says otherwise, where
             those of the default recipe (16 filters, depth 4) do not suit it.
         engines: what its weights can be run by (see `unet_zoo.engines`).
@@ -46,7 +45,6 @@ class ModelInfo:
     year: int
     summary: str
     ranks: tuple[int, ...] = (2,)
-    free_sizes: bool = True
     recipe: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     engines: tuple[str, ...] = ("keras", "openvino", "onnx")
 
@@ -67,7 +65,7 @@ def info(name: str) -> ModelInfo:
     Raises `InputError` for an unknown name, near matches named, and for a file that
     does not hold exactly one function of its name with a docstring, and `INFO`, a
     literal dictionary of `title`, `paper` and `year`, and where they differ from
-    what most have, `ranks` (2,), `free_sizes` True, `recipe` {} and `engines` all.
+    what most have, `ranks` (2,), `recipe` {} and `engines` all.
 
     >>> info("unet").year
     2015
@@ -270,8 +268,7 @@ def _only_function(body: list[ast.stmt], file: Path) -> ast.FunctionDef:
 
 def _facts(body: list[ast.stmt], file: Path) -> dict[str, Any]:
     needed = {"title": str, "paper": str, "year": int}
-    accepted = needed | {"ranks": tuple, "free_sizes": bool, "recipe": dict}
-    accepted["engines"] = tuple
+    accepted = needed | {"ranks": tuple, "recipe": dict, "engines": tuple}
     for node in body:
         if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "INFO":
             try:
@@ -288,7 +285,6 @@ def _facts(body: list[ast.stmt], file: Path) -> dict[str, Any]:
     message = (
         f"{_shown(file)} must define INFO, a literal dictionary of `title` (text), "
         "`paper` (text) and `year` (whole number), and if need be `ranks` (tuple), "
-        "`free_sizes` (True or False), `recipe` (dictionary of arguments) and "
-        "`engines` (tuple)."
+        "`recipe` (dictionary of arguments) and `engines` (tuple)."
     )
     raise errors.InputError(message)

@@ -104,10 +104,6 @@ def test_odd_sizes_fit_or_the_error_names_one_that_does(name: str) -> None:
 
 @every_model
 def test_free_sizes_compute_what_fixed_ones_do(name: str) -> None:
-    if not registry.info(name).free_sizes:
-        with pytest.raises(errors.InputError, match="`input_shape`"):
-            build(name, (None, None))
-        return
     fixed = build(name)
     free = build(name, (None, None))
     free.set_weights(fixed.get_weights())
@@ -237,8 +233,6 @@ def test_only_batch_normalisation_lets_images_see_each_other(
 
 @every_model
 def test_a_segmenter_takes_images_of_any_size(name: str) -> None:
-    if not registry.info(name).free_sizes:
-        return
     network = build(name, (None, None), classes=3)
     facts = segmenter.describe(name, tiny(name), channels=1)
     found = segmenter.Segmenter(network, facts)

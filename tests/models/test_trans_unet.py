@@ -15,9 +15,26 @@ from unet_zoo import errors, registry
 # TensorFlow's variables have not followed NumPy 2 in the signature of `__array__`.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation")
 
-TINY = dict(units=(1, 1), hidden=8, mlp=16, heads=2, blocks=1, widths=(8, 8, 8, 4))
+TINY = dict(
+    units=(1, 1),
+    hidden=8,
+    mlp=16,
+    heads=2,
+    blocks=1,
+    widths=(8, 8, 8, 4),
+    places=(12, 16),  # of 48 x 64 pixels at depth 2
+)
 # Another value of each argument that is neither shared nor true or false.
-OTHER = dict(units=(2, 1), hidden=12, mlp=8, heads=4, blocks=2, widths=(8, 4, 8, 8))
+OTHER = dict(
+    units=(2, 1),
+    hidden=12,
+    mlp=8,
+    heads=4,
+    blocks=2,
+    widths=(8, 4, 8, 8),
+    places=(5, 6),
+)
+PLACES = dict(filters=4, depth=2, places=None)
 PINNED = [
     # The authors' R50-ViT-B_16 with 9 classes, and with one.
     (dict(classes=9), 105_279_961, 105_277_081),
@@ -28,7 +45,8 @@ PINNED = [
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (dict(input_shape=(224, None, 3)), "`input_shape` must say height and width"),
+        (dict(places=14), "`places` must be two numbers, rows and columns."),
+        (dict(places=(14, 0)), "`places[1]` must be a whole number of at least 1."),
         (dict(input_shape=(230, 224, 3)), "Pad to (240, 224)."),
         (dict(depth=5), "`units` must be at least 4 numbers for this `depth`."),
         (dict(units=3), "`units` must be at least 3 numbers for this `depth`."),
@@ -73,7 +91,7 @@ def test_what_is_at_one_end_is_seen_at_the_other_through_the_transformer() -> No
 
 
 def test_places_make_like_tokens_differ() -> None:
-    model = build("trans_unet", depth=1, normalization=None)
+    model = build("trans_unet", depth=1, normalization=None, places=None)
     (places,) = model.get_layer("places").weights
     assert places.shape == (24 * 32, 8)
     # Inside, a constant image is the same everywhere until tokens know their place.
@@ -83,3 +101,32 @@ def test_places_make_like_tokens_differ() -> None:
     places.assign(keras.random.normal(places.shape, seed=1))
     assert np.ptp(plain, axis=(1, 2)).max() < 1e-4
     assert np.ptp(predict(model, flat)[inside], axis=(1, 2)).max() > 1e-2
+
+
+@pytest.mark.parametrize("size", [(4, 6), (8, 9), (3, 4), (1, 1)], ids=str)
+def test_places_are_stretched_to_other_sizes(size: tuple[int, int]) -> None:
+    from unet_zoo.models import trans_unet
+
+    layer = trans_unet.Places((4, 6))
+    layer.build((None, None, None, 3))
+    rows, columns, even = np.meshgrid(range(4), range(6), [1.0], indexing="ij")
+    # One channel says the row, one the column, one nothing.
+    learned = np.concatenate([rows, columns, even], axis=-1)
+    layer.places.assign(learned.reshape(24, 3))
+    found = predict(layer, np.zeros((2, *size, 3), "float32"))[1]
+    for axis, count in ((0, 4), (1, 6)):
+        # The middle of a token, in tokens that were learned; none is beyond the last.
+        at = (np.arange(size[axis]) + 0.5) * count / size[axis] - 0.5
+        expected = np.clip(at, 0, count - 1)
+        np.testing.assert_allclose(
+            found[..., axis],
+            np.broadcast_to(np.expand_dims(expected, 1 - axis), size),
+            atol=1e-6,
+        )
+    np.testing.assert_allclose(found[..., 2], 1, rtol=1e-6)
+
+
+def test_sizes_left_open_learn_the_places_of_224_pixels() -> None:
+    model = registry.build("trans_unet", input_shape=(None, None, 1), **TINY | PLACES)
+    (places,) = model.get_layer("places").weights
+    assert places.shape == (14 * 14, 8)

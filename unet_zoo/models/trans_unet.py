@@ -16,7 +16,15 @@ INFO = {
     "title": "TransUNet",
     "paper": "https://arxiv.org/abs/2102.04306",
     "year": 2021,
-    "free_sizes": False,
+    # A transformer of 3 million weights rather than 86; places of 256 pixels.
+    "recipe": {
+        "hidden": 192,
+        "mlp": 768,
+        "heads": 3,
+        "blocks": 6,
+        "widths": (256, 128, 64, 32, 16),
+        "places": (16, 16),
+    },
 }
 
 
@@ -34,6 +42,7 @@ def trans_unet(
     heads: int = 12,
     blocks: int = 12,
     widths: Sequence[int] = (512, 256, 128, 64, 16),
+    places: Sequence[int] | None = None,
 ) -> keras.Model:
     """Build the TransUNet: a residual encoder, a vision transformer, a U-Net's decoder.
 
@@ -41,12 +50,14 @@ def trans_unet(
     sees at its lowest resolution, each pixel a token that knows its place, passes the
     transformer; a decoder with skips leads back up. The defaults are the authors'
     R50-ViT-B_16: 105,279,961 parameters with 9 classes, of which 105,277,081 are
-    trained. The transformer looks at the whole image, and learns its places: sizes are
-    fixed when the network is built.
+    trained. The transformer looks at the whole image, and learns its places; to an
+    image of another size they are stretched, as the authors stretch those of the
+    vision transformer that they begin with.
 
     Args:
-        input_shape: Height, width and channels, both sizes multiples of `2**depth`.
-            The authors repeat a single channel three times; here it has own kernels.
+        input_shape: Height, width and channels; both sizes are multiples of `2**depth`,
+            or None. The authors repeat a single channel three times; here it has own
+            kernels.
         classes: Channels of the output.
         filters: Filters of the encoder's first convolution; its stage `n` of residual
             units ends with `filters * 2**(n + 1)`.
@@ -63,6 +74,9 @@ def trans_unet(
         blocks: Blocks of the transformer.
         widths: Filters below the decoder, then of its levels from the lowest to full
             resolution, at least `depth + 1`; a smaller decoder takes the last.
+        places: Rows and columns of places that are learned. Default: one for each
+            token of `input_shape`; where that leaves sizes open, (14, 14), as of
+            224 pixels at depth 4.
 
     Input shape:
         `(batch, height, width, channels)`.
@@ -94,12 +108,6 @@ def trans_unet(
         dropout_at="all",
         normalization=normalization,
     )
-    if None in shape:
-        message = (
-            "`input_shape` must say height and width: the transformer learns places. "
-            f"Received: {input_shape!r}."
-        )
-        raise errors.InputError(message)
     own = {"hidden": hidden, "mlp": mlp, "heads": heads, "blocks": blocks}
     for argument, value in own.items():
         _blocks.check_count(argument, value)
@@ -109,6 +117,14 @@ def trans_unet(
     _check_counts("units", units, depth - 1)
     _check_counts("widths", widths, depth + 1)
     _blocks.check_halving(shape, depth)
+    if places is None:
+        places = (14, 14)
+        if None not in shape:
+            places = [size // 2**depth for size in shape[:-1]]
+    if isinstance(places, numbers.Number | str) or len(places) != 2:
+        message = f"`places` must be two numbers, rows and columns. Received: {places}."
+        raise errors.InputError(message)
+    _check_counts("places", places, 2)
 
     # === Encoder ===
     inputs = keras.Input(shape, name="image")
@@ -134,15 +150,14 @@ def trans_unet(
     x = keras.layers.Conv2D(
         hidden, 1, kernel_initializer=_blocks.INITIALIZER, name="tokens"
     )(x)
-    size = x.shape[1:3]
-    x = keras.layers.Reshape((size[0] * size[1], hidden), name="tokens_flat")(x)
-    x = Places(name="places")(x)
+    x = square = Places(places, name="places")(x)
+    x = keras.layers.Reshape((-1, hidden), name="tokens_flat")(x)
     if dropout:
         x = keras.layers.Dropout(dropout, name="tokens_dropout")(x)
     for number in range(blocks):
         x = _transform(x, mlp, heads, dropout, f"block{number}")
     x = _layer_norm("tokens_norm")(x)
-    x = keras.layers.Reshape((*size, hidden), name="tokens_square")(x)
+    x = Square(name="tokens_square")([x, square])
 
     # === Decoder ===
     def convolve(x: keras.KerasTensor, filters: int, name: str) -> keras.KerasTensor:
@@ -267,15 +282,63 @@ def _transform(
 
 @keras.saving.register_keras_serializable("unet_zoo")
 class Places(keras.layers.Layer):
-    """Add to each token, of `(batch, token, channel)`, what is learned of its place."""
+    """Add to each token, of `(batch, Y, X, channel)`, what is learned of its place.
+
+    Args:
+        grid: Rows and columns that are learned; to other sizes they are stretched,
+            bilinearly.
+    """
+
+    def __init__(self, grid: Sequence[int], **options: Any) -> None:
+        super().__init__(**options)
+        self.grid = tuple(grid)
 
     def build(self, input_shape: _blocks.Shape) -> None:
+        rows, columns = self.grid
         self.places = self.add_weight(
-            name="places", shape=input_shape[1:], initializer="zeros"
+            name="places", shape=(rows * columns, input_shape[-1]), initializer="zeros"
         )
 
     def call(self, x: Any) -> Any:
-        return x + self.places
+        ops = keras.ops
+        grid = ops.reshape(self.places, (*self.grid, x.shape[-1]))
+        if tuple(x.shape[1:3]) == self.grid:
+            return x + grid
+        down, across = (
+            _stretch(size, count)
+            for size, count in zip(ops.shape(x)[1:3], self.grid, strict=True)
+        )
+        # Rows first, then columns: (Y, rows) by (rows, columns, C), and so on.
+        grid = ops.tensordot(ops.cast(down, grid.dtype), grid, 1)
+        grid = ops.tensordot(ops.cast(across, grid.dtype), grid, ((1,), (1,)))
+        return x + ops.transpose(grid, (1, 0, 2))
 
     def compute_output_shape(self, input_shape: _blocks.Shape) -> _blocks.Shape:
         return input_shape
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "grid": self.grid}
+
+
+def _stretch(size: Any, count: int) -> Any:
+    """Return how much of each of `count` places each of `size` tokens has, in rows."""
+    ops = keras.ops
+    scale = count / ops.cast(size, "float32")
+    at = (ops.cast(ops.arange(size), "float32") + 0.5) * scale - 0.5
+    at = ops.clip(at, 0.0, count - 1.0)
+    away = ops.abs(at[:, None] - ops.arange(count, dtype="float32"))
+    return ops.maximum(1.0 - away, 0.0)
+
+
+@keras.saving.register_keras_serializable("unet_zoo")
+class Square(keras.layers.Layer):
+    """Give tokens, of `(batch, token, channel)`, the rows of another tensor."""
+
+    def call(self, inputs: Sequence[Any]) -> Any:
+        tokens, like = inputs
+        return keras.ops.reshape(tokens, keras.ops.shape(like))
+
+    def compute_output_shape(
+        self, input_shape: Sequence[_blocks.Shape]
+    ) -> _blocks.Shape:
+        return input_shape[1]
