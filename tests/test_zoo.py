@@ -25,7 +25,9 @@ from unet_zoo import (
 ROOT = Path(__file__).resolve().parent.parent
 SHIPPED = (
     "attention_unet-hela",
+    "attention_unet-membrane",
     "resunet-hela",
+    "resunet-membrane",
     "unet-blobs",
     "unet-blobs-large",
     "unet-hela",
