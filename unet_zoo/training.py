@@ -104,7 +104,8 @@ def train(
         on: several devices that share every batch, from `devices.distribute`; None:
             one. In several processes, each calls this with a folder that all see.
         callbacks: of Keras, such as those of experiment trackers. To them an epoch is
-            what lies between two validations (see `tracking.Relay`); one that sets
+            what lies between two validations (see `tracking.Relay`), and at the end
+            of a step they are told the loss up to the step before; one that sets
             `self.model.stop_training` ends the training with all that it writes.
         start: weights to start from: a zoo entry, a weights file or the folder of a
             training, of the recipe's model with the same arguments, dropout aside (see
