@@ -313,6 +313,7 @@ def load(
     from unet_zoo import weights
 
     said = functools.partial(click.echo, err=True)
+    path = weights.find(path)  # of the folder of a training, too
     chosen = engines.choose(engine, backend, weights.models(path), said)
     engines.check_precision(chosen, precision)
     if chosen == "keras":
