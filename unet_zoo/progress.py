@@ -103,7 +103,7 @@ class Behind(keras.callbacks.CallbackList):
     """Tells callbacks at the end of each step what the step before it gave.
 
     Keras waits for the loss of a step before it makes the next one ready, for which the
-    device then waits: a third of the time on a GPU. So two steps are under way, and no
+    device then waits: half of the time on a GPU. So two steps are under way, and no
     more than two: whoever asks a training to stop is heard.
     """
 
