@@ -32,6 +32,7 @@ SHIPPED = (
     "unet-blobs-large",
     "unet-hela",
     "unet-membrane",
+    "unet_plus_plus-membrane",
     "unext-blobs",
 )
 LARGEST = 16 * 10**6  # bytes of a weights file in the wheel
