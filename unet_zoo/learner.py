@@ -72,7 +72,7 @@ class Learner(keras.Model):
     def __setattr__(self, name: str, value: Any) -> None:
         if name == "_jax_state":
             # Where Keras' trainer on JAX leaves its arrays after every step. To look
-            # into each of them for layers takes it longer than some steps.
+            # into each of them for layers takes it a third of the host's time.
             object.__setattr__(self, name, value)
         else:
             super().__setattr__(name, value)
