@@ -314,7 +314,8 @@ def load(
 
     said = functools.partial(click.echo, err=True)
     path = weights.find(path)  # of the folder of a training, too
-    chosen = engines.choose(engine, backend, weights.models(path), said)
+    models = weights.models(weights.members(path))
+    chosen = engines.choose(engine, backend, models, said)
     engines.check_precision(chosen, precision)
     if chosen == "keras":
         module = computing("segmenter", backend)

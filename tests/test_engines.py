@@ -187,7 +187,7 @@ def test_where_nobody_asks_keras_runs_what_openvino_cannot(tmp_path, monkeypatch
     swin = untrained("swin_unet", folders[0], filters=6, depth=2, window=4)
     unet = untrained("unet", folders[1], filters=2, depth=1, padding="same")
     said = []
-    assert engines.choose(models=models(unet), said=said.append) == "openvino"
+    assert engines.choose(models=models([unet]), said=said.append) == "openvino"
     assert not said
     found = segmenter.load(swin, said=said.append)
     assert said == ["Keras runs swin_unet, which openvino cannot"]

@@ -275,7 +275,8 @@ def plan(
             "rescaled to it."
         )
     _check_options(facts, options)
-    chosen = engines.choose(engine, backend, weights.models(file), said)
+    models = weights.models(weights.members(file))
+    chosen = engines.choose(engine, backend, models, said)
     engines.check_precision(chosen, precision)
     if chosen == "keras":
         backend = backend or os.environ.get("KERAS_BACKEND")

@@ -100,12 +100,10 @@ def load(
     """
     engines.check_precision(engines.choose(engine), precision)
     path = weights.find(name_or_path, sha256=sha256, base_url=base_url, offline=offline)
-    engine = engines.choose(engine, models=weights.models(path), said=said)
+    members = weights.members(path)
+    engine = engines.choose(engine, models=weights.models(members), said=said)
     engines.check_precision(engine, precision)
-    loaded = [
-        _load(each, engine, precision, calibration, said)
-        for each in weights.members(path)
-    ]
+    loaded = [_load(each, engine, precision, calibration, said) for each in members]
     if path.suffix == ".toml":
         return Ensemble(loaded, weights.read_facts(path))
     return loaded[0]

@@ -192,9 +192,9 @@ def read_facts(path: str | os.PathLike[str]) -> dict[str, Any]:
     }
 
 
-def models(path: Path) -> list[str]:
-    """Return the names of the models that a weights file, or an ensemble, is of."""
-    return sorted({str(_file.read_facts(each)["model"]) for each in members(path)})
+def models(paths: Sequence[Path]) -> list[str]:
+    """Return the names of the models that weights files, such as `members`, are of."""
+    return sorted({str(_file.read_facts(each)["model"]) for each in paths})
 
 
 def _read(path: Path) -> dict[str, Any]:
