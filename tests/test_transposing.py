@@ -8,7 +8,7 @@ import sys
 import keras
 import numpy as np
 import pytest
-import tensorflow as tf
+from test_fusing import taught
 
 from unet_zoo.devices import transposing
 
@@ -27,16 +27,6 @@ def network(rank, **options):
     generator = np.random.default_rng(0)
     made.set_weights([generator.normal(size=each.shape) for each in made.weights])
     return made
-
-
-def taught(network, x):
-    """Return outputs and gradients."""
-    x = tf.constant(x)
-    with tf.GradientTape() as tape:
-        tape.watch(x)
-        y = network(x, training=True)
-        loss = tf.reduce_sum(y**3)
-    return [y, *tape.gradient(loss, [x, *network.trainable_variables])]
 
 
 @pytest.mark.parametrize("rank", [1, 2, 3])
@@ -81,7 +71,7 @@ def test_sizes_of_each_axis_are_its_own():
 
 
 PROGRAM = """
-import json, os, sys, tempfile
+import json, tempfile
 import numpy as np
 from unet_zoo import devices, registry
 import keras

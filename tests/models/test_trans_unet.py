@@ -34,7 +34,6 @@ OTHER = dict(
     widths=(8, 4, 8, 8),
     places=(5, 6),
 )
-PLACES = dict(filters=4, depth=2, places=None)
 PINNED = [
     # The authors' R50-ViT-B_16 with 9 classes, and with one.
     (dict(classes=9), 105_279_961, 105_277_081),
@@ -127,6 +126,6 @@ def test_places_are_stretched_to_other_sizes(size: tuple[int, int]) -> None:
 
 
 def test_sizes_left_open_learn_the_places_of_224_pixels() -> None:
-    model = registry.build("trans_unet", input_shape=(None, None, 1), **TINY | PLACES)
+    model = build("trans_unet", (None, None), places=None)
     (places,) = model.get_layer("places").weights
     assert places.shape == (14 * 14, 8)
