@@ -26,7 +26,6 @@ there, so give more of them:
 from __future__ import annotations
 
 import argparse
-import importlib
 import os
 import statistics
 import subprocess
@@ -178,7 +177,8 @@ def trainer(given: argparse.Namespace, turns: Iterator[None]) -> None:
             return
         if keras.backend.backend() == "jax":
             # The newest step is under way: it would use the turns of the others.
-            jax = importlib.import_module("jax")
+            import jax
+
             jax.block_until_ready(jax.live_arrays())
         taken = time.perf_counter() - counted["start"]
         print(taken if past else "ready 0", flush=True)
