@@ -4,14 +4,18 @@
     python benchmarks/replicas.py --processes          # TensorFlow, two processes
     KERAS_BACKEND=jax python benchmarks/replicas.py    # JAX, data-parallel
     KERAS_BACKEND=jax python benchmarks/replicas.py --processes
+    python benchmarks/replicas.py --smooth --seeds 4
 
 Two logical CPU devices, or two processes of one, that find each other as several
-machines do; the same batches, twenty steps, deterministic, no dropout.
+machines do; the same batches, twenty steps, deterministic, no dropout. With --smooth
+the network has GELU and mean pooling in place of ReLU and max-pooling: where those
+change sides, a difference that is rounding becomes a larger one.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import os
 import socket
@@ -45,7 +49,7 @@ JAX = keras.backend.backend() == "jax"
 
 def train(
     row: tuple[str, str, float, int], folder: Path, on: devices.Devices, seed: int
-) -> Any:
+) -> tuple[np.ndarray, float]:
     """Return the weights that a row of the table ends with, and the last loss."""
     normalization, name, rate, warmup = row
     data = catalog.open_dataset("blobs", config="easy", validation=0)
@@ -67,11 +71,23 @@ def train(
     )
     made = training.train(plan, data, folder, on=on)
     flat = np.concatenate([each.ravel() for each in made.network.get_weights()])
-    return flat, made.facts["validation"]["loss"]
+    return flat, float(made.facts["validation"]["loss"])
 
 
-def started(folder: Path, seed: int) -> list[subprocess.Popen[bytes]]:
-    """Start this file as two processes that train together into `folder`."""
+def smooth() -> None:
+    """Build networks without kinks from here on."""
+    layers = keras.layers
+    plain = layers.Activation
+
+    def activation(kind: str, **words: Any) -> keras.Layer:
+        return plain("gelu" if kind == "relu" else kind, **words)
+
+    layers.Activation = activation
+    layers.MaxPooling2D = layers.AveragePooling2D
+
+
+def started(folder: Path) -> list[subprocess.Popen[bytes]]:
+    """Start this very command as two processes that train together into `folder`."""
     ports = []
     for _ in range(2):
         with socket.create_server(("127.0.0.1", 0)) as server:
@@ -87,7 +103,7 @@ def started(folder: Path, seed: int) -> list[subprocess.Popen[bytes]]:
                 "KERAS_DISTRIBUTION_NUM_PROCESSES": "2",
                 "KERAS_DISTRIBUTION_PROCESS_ID": str(index),
             }
-        words = [sys.executable, __file__, "--work", str(folder), "--seed", str(seed)]
+        words = [sys.executable, *sys.argv, "--work", str(folder)]
         found.append(subprocess.Popen(words, env={**os.environ, **tells}))
     return found
 
@@ -108,44 +124,51 @@ def main() -> None:
     """Print the table of this backend."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--processes", action="store_true", help="instead of devices")
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--seeds", type=int, default=1, help="0, 1, 2, ...")
+    parser.add_argument("--smooth", action="store_true", help="without kinks")
     parser.add_argument("--work", type=Path, help=argparse.SUPPRESS)
     given = parser.parse_args()
+    if given.smooth:
+        smooth()
     kind = "data-parallel" if JAX else "mirrored"
     if given.work or given.processes:
         kind = kind if JAX else "multiworker"
     on = devices.Devices()
-    if not given.processes:
+    if given.work or not given.processes:
         wanted = "cpu" if given.work else "cpu:2"
         on = devices.distribute(kind, wanted, batch=PLAN.batch)
     devices.deterministic()
+    if on.replicas != 2 and (given.work or not given.processes):
+        sys.exit(f"{on.replicas} replicas where there should be two.")
     if given.work:
-        for number, row in enumerate(ROWS):
-            weights, loss = train(row, given.work / str(number), on, given.seed)
+        for number, seed in itertools.product(range(len(ROWS)), range(given.seeds)):
+            folder = given.work / f"{number}-{seed}"
+            weights, loss = train(ROWS[number], folder, on, seed)
             if on.chief:
-                np.savez(given.work / f"{number}.npz", weights=weights, loss=loss)
+                np.savez(f"{folder}.npz", weights=weights, loss=loss)
         return
     print(f"{kind}, {'processes' if given.processes else 'devices'}, {STEPS} steps\n")
-    print("| normalisation | optimizer | rate | warm-up | weights | loss |")
-    print("|---|---|---|---|---|---|", flush=True)
+    seeds = " | ".join(f"weights, seed {seed}" for seed in range(given.seeds))
+    print(f"| normalisation | optimizer | rate | warm-up | {seeds} | loss |")
+    print("|---|---|---|---|" + "---|" * (given.seeds + 1), flush=True)
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
         if given.processes:
-            wait(started(folder, given.seed))
+            wait(started(folder))
         for number, row in enumerate(ROWS):
-            alone = folder / f"one-{number}"
-            one, one_loss = train(row, alone, devices.Devices(), given.seed)
-            if given.processes:
-                with np.load(folder / f"{number}.npz") as told:
-                    two, two_loss = told["weights"], float(told["loss"])
-            else:
-                both = folder / f"two-{number}"
-                two, two_loss = train(row, both, on, given.seed)
-            print(
-                "| {} | {} | {} | {} |".format(*row),
-                f"{np.abs(one - two).max():.1e} | {abs(one_loss - two_loss):.1e} |",
-                flush=True,
-            )
+            apart, losses = [], []
+            for seed in range(given.seeds):
+                name = f"{number}-{seed}"
+                one = train(row, folder / f"one-{name}", devices.Devices(), seed)
+                if given.processes:
+                    with np.load(folder / f"{name}.npz") as told:
+                        two = told["weights"], float(told["loss"])
+                else:
+                    two = train(row, folder / f"two-{name}", on, seed)
+                apart.append(f"{np.abs(one[0] - two[0]).max():.1e}")
+                losses.append(abs(one[1] - two[1]))
+            cells = [*map(str, row), *apart, f"{max(losses):.1e}"]
+            print(f"| {' | '.join(cells)} |", flush=True)
 
 
 if __name__ == "__main__":
