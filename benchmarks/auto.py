@@ -82,9 +82,10 @@ def cli(*words: object, cores: Collection[int] = ()) -> float:
 
 def score(run: Path, *words: object, metric: str | None = None) -> float:
     """Return a metric of the test images; if not said, SEG, or IoU of classes."""
-    file = run.parent / f"{run.name}.json"
-    cli("evaluate", run, *words, "--output", file)
-    found = json.loads(file.read_text())["metrics"]
+    with tempfile.TemporaryDirectory() as scratch:
+        file = Path(scratch) / "scores.json"
+        cli("evaluate", run, *words, "--output", file)
+        found = json.loads(file.read_text())["metrics"]
     return float(found[metric or ("SEG" if "SEG" in found else "IoU")]["value"])
 
 
