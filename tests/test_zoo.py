@@ -26,6 +26,7 @@ ROOT = Path(__file__).resolve().parent.parent
 SHIPPED = (
     "attention_unet-hela",
     "attention_unet-membrane",
+    "resunet-blobs",
     "resunet-hela",
     "resunet-membrane",
     "unet-blobs",
