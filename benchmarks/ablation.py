@@ -14,7 +14,6 @@ from __future__ import annotations
 import argparse
 import csv
 import json
-import statistics
 import tempfile
 from pathlib import Path
 
@@ -62,7 +61,9 @@ ROWS: dict[str, dict[str, str]] = {
 
 def reached(given: argparse.Namespace, fields: str, seed: int) -> list[float]:
     """Return SEG of a training, in validation and of the test."""
-    known = json.loads(given.keep.read_text()) if given.keep.exists() else {}
+    known: dict[str, list[float]] = {}
+    if given.keep.exists():
+        known = json.loads(given.keep.read_text())
     name = f"{given.config} steps={given.steps} seed={seed} {fields}".strip()
     if name not in known:
         data = ["--dataset", "hela", "--config", given.config]
@@ -80,7 +81,7 @@ def reached(given: argparse.Namespace, fields: str, seed: int) -> list[float]:
             known[name].append(auto.score(run, *data, metric="SEG"))
         given.keep.parent.mkdir(parents=True, exist_ok=True)
         given.keep.write_text(json.dumps(known, indent=1))
-    return list(known[name])
+    return known[name]
 
 
 def main() -> None:
@@ -96,11 +97,7 @@ def main() -> None:
     for group in given.only:
         for title, fields in ROWS[group].items():
             found = [reached(given, fields, seed) for seed in range(given.seeds)]
-            cells = []
-            for values in zip(*found, strict=True):
-                cells.append(f"{statistics.fmean(values):.3f}")
-                if len(values) > 1:
-                    cells[-1] += f" +- {statistics.stdev(values):.3f}"
+            cells = [auto.spread(values) for values in zip(*found, strict=True)]
             print(f"| {title} | {' | '.join(cells)} |", flush=True)
 
 

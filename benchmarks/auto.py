@@ -25,7 +25,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -87,6 +87,12 @@ def score(run: Path, *words: object, metric: str | None = None) -> float:
         cli("evaluate", run, *words, "--output", file)
         found = json.loads(file.read_text())["metrics"]
     return float(found[metric or ("SEG" if "SEG" in found else "IoU")]["value"])
+
+
+def spread(values: Sequence[float]) -> str:
+    """Return the mean of several seeds, and how far they scatter, for a table."""
+    mean = f"{statistics.fmean(values):.3f}"
+    return f"{mean} +- {statistics.stdev(values):.3f}" if len(values) > 1 else mean
 
 
 def main() -> int:

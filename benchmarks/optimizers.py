@@ -11,7 +11,6 @@ the second) and membranes. Any variant can be the --model.
 from __future__ import annotations
 
 import argparse
-import statistics
 import tempfile
 from pathlib import Path
 
@@ -61,9 +60,7 @@ def main() -> None:
         told = []
         for optimizer in OPTIMIZERS:
             found = [trained(given, name, optimizer, n) for n in range(given.seeds)]
-            told.append(f"{statistics.fmean(found):.3f}")
-            if len(found) > 1:
-                told[-1] += f" +- {statistics.stdev(found):.3f}"
+            told.append(auto.spread(found))
         table.append(f"| {name} | {DATASETS[name][1]} | {' | '.join(told)} |")
     print("\n".join(table))
 
