@@ -98,6 +98,7 @@ def changed(
             message = f"--set takes KEY=VALUE, such as steps=500. Received: {setting}"
             raise errors.InputError(message)
         _put(changes, tuple(key.split(".")), _value(text), f"--set {key}")
+    plan = recipe.without_stale(plan, changes)
     for name in _FREE:
         # What is not named stays as the recipe has it.
         if isinstance(changes.get(name), dict):

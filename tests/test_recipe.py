@@ -101,6 +101,23 @@ def test_replace_takes_whole_sections():
             "Unknown argument of the optimizer 'adamw' 'beta2'. Did you mean 'beta_2'",
         ),
         ({"patience": -1}, "`patience` must be at least 0. Received: -1"),
+        (
+            {"optimizer": {"name": "adamw"}, "optimizer_arguments": {"beta_2": "x"}},
+            "`optimizer_arguments.beta_2` must be of type int or float. Received: 'x'",
+        ),
+        (
+            {"optimizer_arguments": {"ns_steps": 2.5}},
+            "`optimizer_arguments.ns_steps` must be of type int. Received: 2.5",
+        ),
+        (
+            {"optimizer_arguments": {"nesterov": 1}},
+            "`optimizer_arguments.nesterov` must be of type bool. Received: 1",
+        ),
+        ({"optimizer": {"momentum": 1.5}}, "`optimizer.momentum` must be in [0, 1)."),
+        ({"optimizer": {"average": 1.0}}, "`optimizer.average` must be in [0, 1)."),
+        ({"optimizer": {"warmup": -5}}, "`optimizer.warmup` must be at least 0."),
+        ({"optimizer": {"clip": -1}}, "`optimizer.clip` must be at least 0."),
+        ({"optimizer": {"weight_decay": -1}}, "`optimizer.weight_decay` must be at l"),
         ({"optimizer": {"plateau": 0}}, "`optimizer.plateau` must be at least 1."),
         ({"optimizer": {"factor": 1.0}}, "`optimizer.factor` must be in (0, 1)."),
         ({"optimizer": {"power": 0}}, "`optimizer.power` must be positive."),
@@ -170,3 +187,22 @@ def test_a_pixel_has_a_size(size):
     with pytest.raises(InputError, match="`pixel_size` must be micrometres, above 0"):
         recipe.Recipe(pixel_size=size)
     assert recipe.Recipe().replace(pixel_size=1).pixel_size == 1.0
+
+
+def test_arguments_go_with_what_they_are_arguments_of():
+    plan = recipe.from_dict(
+        {
+            "target_arguments": {"dip": 0.2},
+            "loss": "tversky",
+            "loss_arguments": {"beta": 0.9},
+            "optimizer_arguments": {"ns_steps": 4},
+        }
+    )
+    other = plan.replace(target="semantic", loss="focal", optimizer={"name": "adamw"})
+    assert not other.target_arguments
+    assert not other.loss_arguments
+    assert not other.optimizer_arguments
+    same = plan.replace(target="distance", loss="tversky", optimizer={"name": "muon"})
+    assert same == plan
+    told = plan.replace(target="border", target_arguments={"w0": 5.0})
+    assert told.target_arguments == {"w0": 5.0}

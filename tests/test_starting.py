@@ -235,3 +235,13 @@ def test_colour_images_after_grey_ones(taught, tmp_path):
     before = pytest.approx(scored(taught), abs=1e-3)
     assert history(tmp_path / "run")[0]["SEG"] == before
     assert segmenter.load(tmp_path / "run").segment(blob(3, channels=3).image).count
+
+
+@pytest.mark.parametrize("other", ["semantic", "border"])
+def test_another_target_than_that_of_the_start(taught, tmp_path, caplog, other):
+    plan = starting.taken_over(SMALL, starting.find(taught)).replace(
+        target=other, steps=2, validate_every=2
+    )
+    found = training.train(plan, data(), tmp_path / "run", start=taught)
+    assert found.facts["target"] == other
+    assert found.facts["start"]["anew"]

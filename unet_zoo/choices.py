@@ -147,6 +147,21 @@ def check_optimizer(name: str, arguments: Mapping[str, Any]) -> None:
         if word not in known:
             kind = f"argument of the optimizer {name!r}"
             raise unknown(kind=kind, word=word, options=set(known) - {"momentum"})
+        wanted = _kind(word, known[word])
+        if wanted and type(arguments[word]) not in wanted:
+            names = " or ".join(each.__name__ for each in wanted)
+            message = (
+                f"`optimizer_arguments.{word}` must be of type {names}. "
+                f"Received: {arguments[word]!r}"
+            )
+            raise InputError(message)
+
+
+def _kind(word: str, default: Any) -> tuple[type, ...]:
+    """Return the types that an optimizer's argument may have; (): any."""
+    if type(default) in (int, float) and not word.endswith("steps"):
+        return (int, float)
+    return () if default is None else (type(default),)
 
 
 def _optimizer(name: str) -> tuple[str, str]:

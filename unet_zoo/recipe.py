@@ -201,6 +201,16 @@ class Recipe:
         plan = self.optimizer
         for name, value, good, wanted in (
             ("patience", self.patience, self.patience >= 0, "at least 0"),
+            ("optimizer.warmup", plan.warmup, plan.warmup >= 0, "at least 0"),
+            ("optimizer.clip", plan.clip, plan.clip >= 0, "at least 0"),
+            ("optimizer.momentum", plan.momentum, 0 <= plan.momentum < 1, "in [0, 1)"),
+            ("optimizer.average", plan.average, 0 <= plan.average < 1, "in [0, 1)"),
+            (
+                "optimizer.weight_decay",
+                plan.weight_decay,
+                plan.weight_decay >= 0,
+                "at least 0",
+            ),
             ("optimizer.plateau", plan.plateau, plan.plateau >= 1, "at least 1"),
             ("optimizer.factor", plan.factor, 0 < plan.factor < 1, "in (0, 1)"),
             ("optimizer.swa", plan.swa, 0 <= plan.swa <= 1, "in [0, 1]"),
@@ -236,7 +246,35 @@ def from_dict(values: Mapping[str, Any], base: Recipe | None = None) -> Recipe:
     Traceback (most recent call last):
     unet_zoo.errors.InputError: Unknown recipe field 'stepz'. Did you mean 'steps'?
     """
-    return _changed(base or Recipe(), values, "recipe field")
+    return _changed(without_stale(base or Recipe(), values), values, "recipe field")
+
+
+def without_stale(base: Recipe, values: Mapping[str, Any]) -> Recipe:
+    """Return `base` without the arguments of what `values` name another of.
+
+    >>> plan = Recipe(target="distance", target_arguments={"dip": 0.2})
+    >>> without_stale(plan, {"target": "semantic"}).target_arguments
+    {}
+    >>> without_stale(plan, {"target": "distance"}).target_arguments
+    {'dip': 0.2}
+    """
+    optimizer = values.get("optimizer", {})
+    if isinstance(optimizer, Optimizer):
+        optimizer = dataclasses.asdict(optimizer)
+    named = {
+        "target_arguments": (base.target, values.get("target")),
+        "loss_arguments": (base.loss, values.get("loss")),
+        "optimizer_arguments": (
+            base.optimizer.name,
+            optimizer.get("name") if isinstance(optimizer, Mapping) else None,
+        ),
+    }
+    stale: dict[str, Any] = {
+        name: {}
+        for name, (before, now) in named.items()
+        if now is not None and now != before
+    }
+    return dataclasses.replace(base, **stale) if stale else base
 
 
 def _changed(base: Any, values: Mapping[str, Any], kind: str) -> Any:
