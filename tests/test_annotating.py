@@ -83,6 +83,24 @@ def test_what_cannot_be_is_refused(tmp_path, given, options, match):
     assert not (tmp_path / "curve").exists()
 
 
+def test_nothing_waits_for_validations_that_are_not_made(tmp_path):
+    points = annotating.learning_curve(
+        PLAN.replace(steps=2, patience=1), data(), tmp_path / "a", images=[1], seeds=1
+    )
+    assert len(points) == 1
+    plateau = PLAN.replace(optimizer={"schedule": "plateau"})
+    with pytest.raises(InputError, match="Take another schedule, such as cosine"):
+        annotating.learning_curve(plateau, data(), tmp_path / "b")
+    assert not (tmp_path / "b").exists()
+
+
+def test_what_the_first_training_refuses_leaves_nothing(tmp_path):
+    wrong = PLAN.replace(model_arguments={"foo": 3})
+    with pytest.raises(InputError, match="has no argument 'foo'"):
+        annotating.learning_curve(wrong, data(), tmp_path / "curve", images=[1])
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.mark.parametrize(
     ("before", "after", "says"),
     [

@@ -123,6 +123,28 @@ def test_the_command_line_opens_an_ensemble(folded, tmp_path):
     assert "fold-2/weights.h5" in shown.output
 
 
+def test_what_the_first_fold_refuses_leaves_nothing(tmp_path):
+    wrong = PLAN.replace(model_arguments={"foo": 3})
+    (tmp_path / "there").mkdir()
+    for name in ("new", "there"):
+        with pytest.raises(InputError, match="has no argument 'foo'"):
+            folding.cross_validate(wrong, data(), tmp_path / name, 2)
+    assert [each.name for each in tmp_path.rglob("*")] == ["there"]
+
+
+def test_what_is_done_stays_when_a_later_fold_is_refused(tmp_path):
+    def full(number: int, now: training.Progress) -> None:
+        if number == 2:
+            message = "The disk is full."
+            raise InputError(message)
+
+    short = PLAN.replace(steps=2, validate_every=2)
+    with pytest.raises(InputError, match="disk is full"):
+        folding.cross_validate(short, data(), tmp_path / "run", 2, progress=full)
+    again = folding.cross_validate(short, data(), tmp_path / "run", 2, resume=True)
+    assert len(again.scores) == 2
+
+
 def test_another_cross_validation_is_not_resumed(folded):
     _, folder, _, _ = folded
     with pytest.raises(InputError, match="folds is 3 here and was 2"):

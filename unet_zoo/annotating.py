@@ -113,8 +113,15 @@ def learning_curve(
         )
         raise InputError(message)
     recipe = pipeline.with_scale(recipe, dataset.kind, taught)
-    # Nothing is validated, so one part is enough.
-    recipe = recipe.replace(validate_every=recipe.steps)
+    if recipe.optimizer.schedule == "plateau":
+        message = (
+            "A learning curve chooses nothing by its validation images, and "
+            "`optimizer.schedule = 'plateau'` waits for them. Take another schedule, "
+            "such as cosine."
+        )
+        raise InputError(message)
+    # Nothing is validated, so one part is enough, and there is nothing to wait for.
+    recipe = recipe.replace(validate_every=recipe.steps, patience=0)
     of = {
         "recipe": recipe.to_dict(),
         "dataset": {"name": dataset.name, "version": dataset.version}
@@ -128,23 +135,23 @@ def learning_curve(
         rows = [(count, seed, score) for count, seed, score in past["rows"]]
     else:
         files.check_unused(folder)
-    folder.mkdir(parents=True, exist_ok=True)
     metric = metric_of(dataset)
     done = {(count, seed) for count, seed, _ in rows}
     for count in wanted:
         for seed in range(1, seeds + 1):
             if (count, seed) in done:
                 continue
-            _write(folder / _STATE, json.dumps({"of": of, "rows": rows}))
             run = folder / f"images-{count}-seed-{seed}"
             tell = functools.partial(progress, count, seed) if progress else None
-            trained = training.train(
-                recipe.replace(seed=(recipe.seed + seed - 1) % 2**32),
-                _part(dataset, taught, count, seed + recipe.seed),
-                run,
-                progress=tell,
-                resume=resume,
-            )
+            with files.beginning(folder, () if rows else (_STATE,)):
+                _write(folder / _STATE, json.dumps({"of": of, "rows": rows}))
+                trained = training.train(
+                    recipe.replace(seed=(recipe.seed + seed - 1) % 2**32),
+                    _part(dataset, taught, count, seed + recipe.seed),
+                    run,
+                    progress=tell,
+                    resume=resume,
+                )
             own = Lazy(len(held_out), lambda: map(_measured, held_out))
             found = evaluation.evaluate(
                 trained, own, names=(metric,), kind=dataset.kind, tta=1

@@ -8,7 +8,7 @@ import os
 import re
 import secrets
 import shutil
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 from unet_zoo.errors import InputError
@@ -83,6 +83,29 @@ def check_unused(
         message = f"The output folder {folder} is not empty. "
         message += way_out.format(free=free)
         raise InputError(message)
+
+
+@contextlib.contextmanager
+def beginning(folder: Path, names: Collection[str]) -> Iterator[None]:
+    """Leave no trace where an InputError ends what has only begun in `folder`.
+
+    What is refused then can be put right and given again, without a folder in its way.
+
+    Args:
+        folder: made here if it is not there.
+        names: files that say what was begun; with anything else there, all stay.
+    """
+    made = not folder.exists()
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        yield
+    except InputError:
+        if {each.name for each in folder.iterdir()} <= set(names):
+            for name in names:
+                (folder / name).unlink(missing_ok=True)
+            if made:
+                folder.rmdir()
+        raise
 
 
 @contextlib.contextmanager

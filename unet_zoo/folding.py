@@ -28,7 +28,7 @@ from unet_zoo.progress import Progress
 from unet_zoo.recipe import Recipe
 from unet_zoo.toml import to_toml
 
-_STATE = "folds.json"
+_RECIPE, _STATE = "recipe.toml", "folds.json"
 _MEASURED = {
     "instances": ("SEG", "AP", "Dice"),
     "semantic": ("IoU", "Dice", "pixel accuracy"),
@@ -133,24 +133,23 @@ def cross_validate(
         scores = past["scores"]
     else:
         files.check_unused(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    _write(folder / "recipe.toml", to_toml(recipe.to_dict()))
-    _write(folder / _STATE, json.dumps({"of": of, "scores": scores}))
-
     for fold in range(len(scores) + 1, folds + 1):
         plan = recipe.replace(seed=(recipe.seed + fold - 1) % 2**32)
         part = folder / f"fold-{fold}"
         tell = functools.partial(progress, fold) if progress else None
         data = fold_of(dataset, fold, folds)
-        trained = training.train(
-            plan,
-            data,
-            part,
-            progress=tell,
-            resume=resume,
-            callbacks=callbacks(fold),
-            **options,
-        )
+        with files.beginning(folder, () if scores else (_RECIPE, _STATE)):
+            _write(folder / _RECIPE, to_toml(recipe.to_dict()))
+            _write(folder / _STATE, json.dumps({"of": of, "scores": scores}))
+            trained = training.train(
+                plan,
+                data,
+                part,
+                progress=tell,
+                resume=resume,
+                callbacks=callbacks(fold),
+                **options,
+            )
         scores.append(_measure(trained, data))
         _write(folder / _STATE, json.dumps({"of": of, "scores": scores}))
         if scored is not None:
