@@ -123,6 +123,35 @@ def test_an_extended_training_is_extended_again_or_resumed(finished, tmp_path):
         training.train(PLAN, data(), tmp_path / "nothing", extend=4)
 
 
+def test_equal_averages_of_an_extended_training_are_those_of_the_longer_one(tmp_path):
+    plan = PLAN.replace(steps=8, validate_every=8, optimizer={"swa": 0.5})
+    for extend in (None, 2):
+        training.train(plan, data(), tmp_path / "short", extend=extend)
+    training.train(extending.extended(plan, 2), data(), tmp_path / "long")
+    with (
+        np.load(tmp_path / "short" / "checkpoint.npz") as one,
+        np.load(tmp_path / "long" / "checkpoint.npz") as other,
+    ):
+        paths = [json.loads(each["facts"].tobytes())["paths"] for each in (one, other)]
+        assert paths[0] == paths[1]
+        assert any(path.endswith("_average") for path in paths[0])
+        for number, path in enumerate(paths[0]):
+            name = f"{number:05d}"
+            if not path.startswith("seed_generator"):
+                np.testing.assert_allclose(one[name], other[name], atol=1e-6)
+
+
+def test_a_training_that_patience_ended_is_not_extended(tmp_path):
+    plan = PLAN.replace(
+        steps=9, validate_every=1, patience=1, optimizer={"learning_rate": 1e-12}
+    )
+    training.train(plan, data(), tmp_path / "run")
+    with pytest.raises(InputError, match=r"ended at step 2 of 9.*--from .*run"):
+        training.train(plan, data(), tmp_path / "run", extend=4)
+    # The way out that is named there.
+    training.train(plan, data(), tmp_path / "on", start=tmp_path / "run")
+
+
 @pytest.mark.parametrize("schedule", ["constant", "cosine"])
 def test_the_rate_of_the_added_steps(schedule):
     plan = recipe.Recipe(

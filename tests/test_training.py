@@ -190,7 +190,7 @@ def test_the_same_seed_gives_the_same_weights_however_often_validated(tmp_path):
             np.testing.assert_allclose(first, other, atol=1e-5)
 
 
-@pytest.mark.parametrize("equal_from", [None, 3])
+@pytest.mark.parametrize("equal_from", [(), ((0, 3),), ((0, 3), (6, 8))])
 def test_averages_follow_the_weights(equal_from):
     network = unet.unet((24, 24, 1), classes=2, filters=2, depth=1, padding="same")
     target = targets.get("semantic")
@@ -208,9 +208,10 @@ def test_averages_follow_the_weights(equal_from):
     start = float(taught.calls.numpy())
     for call in range(1, 13):
         momentum = min(0.5, (start + call) / (start + call + 9))
-        if equal_from is not None:
-            # The first three are forgotten; of n others each counts 1 / n.
-            momentum = 1 - 1 / max(1, call - 3)
+        for start, begin in equal_from:
+            # The first are forgotten; of n others each counts 1 / n.
+            if call > start:
+                momentum = 1 - 1 / max(1, call - begin)
         expected = [
             momentum * old + (1 - momentum) * variable.numpy()
             for old, variable in zip(expected, network.trainable_variables, strict=True)

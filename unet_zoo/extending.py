@@ -32,8 +32,29 @@ def extended(recipe: recipes.Recipe, more: int) -> recipes.Recipe:
     )
 
 
-def check_finished(folder: Path, step: int, steps: int) -> None:
-    """Refuse to extend a training that has steps left."""
+def check_finished(
+    folder: Path, past: Mapping[str, Any], recipe: recipes.Recipe
+) -> None:
+    """Refuse to extend a training that has steps left, or that patience has ended.
+
+    Args:
+        folder: of the training.
+        past: the facts of its checkpoint.
+        recipe: of the training.
+
+    Raises:
+        InputError: with the way out.
+    """
+    step, steps = past["step"], recipe.steps
+    waited = past.get("course", {}).get("stopping", {}).get("waited", 0)
+    if 0 < recipe.patience <= waited:
+        message = (
+            f"The training in {folder} ended at step {step} of {steps}: {waited} "
+            "validation(s) brought nothing better. More steps would end like that, at "
+            "once; start another training from its weights, in a folder of its own: "
+            f"--from {folder}"
+        )
+        raise InputError(message)
     if step < steps:
         message = (
             f"The training in {folder} stopped at step {step} of {steps}. Resume it "

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import keras
@@ -28,10 +28,11 @@ class Learner(keras.Model):
         momentum: of the moving average of the weights; 0: none.
         loss: by its name (see `unet_zoo.losses`).
         loss_arguments: of that loss.
-        equal_from: average equally instead, from the weights after this many steps on
-            (SWA: Izmailov et al. 2018, https://arxiv.org/abs/1803.05407). Before, the
-            averages are the weights. The statistics of batch normalisation are those
-            of the last step in either case.
+        equal_from: average equally instead (SWA: Izmailov et al. 2018,
+            https://arxiv.org/abs/1803.05407). For each part of the training, the step
+            where it starts, and that from whose weights on they are averaged; before,
+            the averages are the weights. The statistics of batch normalisation are
+            those of the last step in either case.
     """
 
     def __init__(
@@ -43,7 +44,7 @@ class Learner(keras.Model):
         *,
         loss: str = "cross_entropy",
         loss_arguments: Mapping[str, Any] | None = None,
-        equal_from: int | None = None,
+        equal_from: Sequence[tuple[int, int]] = (),
     ) -> None:
         super().__init__(name="learner", dtype="float32")
         devices.fuse(network)
@@ -52,7 +53,7 @@ class Learner(keras.Model):
         self.augment = layer
         self.momentum = momentum
         self.criterion = losses.Loss(loss, loss_arguments or {})
-        self.equal_from = equal_from
+        self.equal_from = tuple(equal_from)
         self.averages = []
         if self.averaging:
             self.calls = self.add_weight(
@@ -79,7 +80,7 @@ class Learner(keras.Model):
 
     @property
     def averaging(self) -> bool:
-        return bool(self.momentum) or self.equal_from is not None
+        return bool(self.momentum or self.equal_from)
 
     def build(self, input_shape: Any) -> None:
         """Nothing to build: the network came with its variables."""
@@ -112,10 +113,12 @@ class Learner(keras.Model):
         if not self.averaging:
             return
         self.calls.assign_add(1.0)
-        if self.equal_from is not None:
+        if self.equal_from:
             # This is the call before a step: of weights that `calls - 1` steps made.
-            count = ops.maximum(self.calls - self.equal_from, 1.0)
-            momentum = 1.0 - 1.0 / count
+            count = ops.convert_to_tensor(self.calls)
+            for start, begin in self.equal_from:
+                count = ops.where(self.calls > start, self.calls - begin, count)
+            momentum = 1.0 - 1.0 / ops.maximum(count, 1.0)
         else:
             # Young averages follow faster, so that the random start is soon forgotten.
             momentum = ops.minimum(self.momentum, self.calls / (self.calls + 9.0))

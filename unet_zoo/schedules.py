@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -293,11 +294,20 @@ def check_validation(recipe: Recipe, validated: bool) -> None:
             raise InputError(message)
 
 
-def equal_from(recipe: Recipe) -> int | None:
-    """Return the step from which weights are averaged equally; None: never.
+def equal_from(recipe: Recipe) -> tuple[tuple[int, int], ...]:
+    """Return when weights are averaged equally: of each part, its start and from when.
+
+    A training that was extended has several parts, and the share is one of each.
 
     >>> equal_from(Recipe(steps=200, optimizer=Optimizer(swa=0.25)))
-    150
+    ((0, 150),)
+    >>> equal_from(Recipe(steps=300, optimizer=Optimizer(swa=0.25, restarts=(200,))))
+    ((0, 150), (200, 275))
     """
     share = recipe.optimizer.swa
-    return round((1.0 - share) * recipe.steps) if share else None
+    stops = (0, *recipe.optimizer.restarts, recipe.steps)
+    return tuple(
+        (start, start + round((1.0 - share) * (end - start)))
+        for start, end in itertools.pairwise(stops)
+        if share
+    )

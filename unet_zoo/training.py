@@ -126,7 +126,8 @@ def train(
         InputError: when the dataset, the recipe and the model do not fit together,
             or `output` is not an empty or new folder, or the disk is full; with
             `resume`, when `output` holds no checkpoint or that of another training,
-            the differences shown; with `extend`, when that training is not finished;
+            the differences shown; with `extend`, when that training is not finished
+            or has ended early for want of better weights;
             when the loss is not finite even at an eighth of the learning rate.
         Interrupted: a KeyboardInterrupt, after the folder is complete; at SIGTERM, as
             soon as the checkpoint is, and before the first step at once.
@@ -238,7 +239,7 @@ def train(
     if past:
         checkpoints.check_same(folder, _completed(past["of"], of), of)
     if extend is not None:
-        extending.check_finished(folder, past["step"], recipe.steps)
+        extending.check_finished(folder, past, recipe)
         recipe = extending.extended(recipe, extend)
         facts["recipe"] = of["recipe"] = recipe.to_dict()
     if on.chief:
