@@ -118,6 +118,16 @@ def test_a_plan_is_measured_and_kept(tmp_path):
     assert made.recipe.optimizer.warmup <= max(1, made.recipe.steps // 10)
 
 
+def test_a_warm_up_that_was_asked_for_is_kept():
+    long = PLAN.replace(optimizer={"warmup": 10**6})
+    for fixed in ((), ("warmup",)):
+        made = planning._finished(
+            long, {}, FAST, 10, 6000.0, 0.5, time.monotonic(), fixed
+        )
+        assert (made.recipe.optimizer.warmup == 10**6) == bool(fixed)
+        assert ("optimizer.warmup" in made.reasons) != bool(fixed)
+
+
 def test_too_little_time_is_refused_with_what_would_do():
     with pytest.raises(InputError, match=r"too short.* take \d+ s\. Give.*--hours 0"):
         planning._finished(PLAN, {}, FAST, 10, 1.0, 0.5, time.monotonic(), ())

@@ -451,11 +451,10 @@ def _finished(
         )
     reasons["steps"] = f"{1 / speed.step:.2g} steps a second were measured"
     warmup = min(recipe.optimizer.warmup, max(1, steps // 10))
-    if warmup != recipe.optimizer.warmup:
+    if warmup != recipe.optimizer.warmup and "warmup" not in fixed:
         reasons["optimizer.warmup"] = "a tenth of the steps"
-    recipe = recipe.replace(
-        steps=steps, validate_every=every, optimizer={"warmup": warmup}
-    )
+        recipe = recipe.replace(optimizer={"warmup": warmup})
+    recipe = recipe.replace(steps=steps, validate_every=every)
     end = _closing(recipe, speed, held_out)
     one = _validation(speed, held_out)
     parts = {
