@@ -146,7 +146,7 @@ def _tell(done: Sequence[measuring.Repeated], tolerance: float, as_json: bool) -
     metavar="FOLDER|hf://OWNER/NAME",
     help="Folder of entries, which any web server can offer, or the Hugging Face hub.",
 )
-@click.option("--name", help="Of the entry.  [default: MODEL-DATASET]")
+@click.option("--name", help="Of the entry.  [default: MODEL-DATASET, of the training]")
 @click.option(
     "--words",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
@@ -199,7 +199,7 @@ def publish(
 
     \b
     Example:
-      unet-zoo weights publish runs/first --to served/ --words words.toml
+      unet-zoo weights publish runs/first --to served/ --name unet-mine --words w.toml
       unet-zoo weights publish served/unet-mine --to hf://me/unet-mine
     """
     from unet_zoo import weights
@@ -217,8 +217,16 @@ def publish(
     facts = weights.read_facts(file)
     told = _words(words)
     trained = facts.get("dataset", {})
-    dataset = dataset or str(trained.get("name"))
-    name = name or f"{facts['model']}-{dataset}"
+    publishing = _common.computing("publishing", backend)
+    publishing.check_facts(facts, run)
+    dataset = dataset or str(trained["name"])
+    # Called by what it was taught, whatever it is measured on.
+    name = name or f"{facts['model']}-{_common.word(trained['name'])}"
+    try:
+        weights.check_new(name)
+    except errors.InputError as error:
+        message = f"{error} Give it by --name, such as {facts['model']}-mine."
+        raise errors.InputError(message) from error
     config: str | None
     if not configs and trained.get("name") == dataset and trained.get("config"):
         configs = (str(trained["config"]),)
@@ -226,8 +234,7 @@ def publish(
         _common.check_dataset(dataset, config)
     if not to.startswith("hf://") and not overwrite:
         files.check_unused(Path(to) / name, "Say --overwrite to replace it.")
-    computing = functools.partial(_common.computing, backend=backend)
-    publishing, measuring = computing("publishing"), computing("measuring")
+    measuring = _common.computing("measuring", backend)
     described = publishing.words_of(told, str(words))
     with tempfile.TemporaryDirectory() as folder:
         scratch = Path(folder)

@@ -37,16 +37,17 @@ def zoo(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         "--validate-every", 1, "--output", run)  # fmt: skip
     assert trained.exit_code == 0, trained.output
     published = invoke("weights", "publish", run, "--to", served, "--words", words,
-        "--config", "easy", "--tta", 1, "--data-dir", data)  # fmt: skip
+        "--config", "easy", "--tta", 1, "--name", "unet-tiny",
+        "--data-dir", data)  # fmt: skip
     assert published.exit_code == 0, published.output
     monkeypatch.setattr(_entries, "FOLDER", served)
-    return served / "unet-blobs"
+    return served / "unet-tiny"
 
 
 def test_an_entry_is_held_to_the_intervals_of_its_card(
     zoo: Path, data: Path, tmp_path: Path
 ) -> None:
-    words = ("reproduce", "unet-blobs", "--data-dir", data, "--output")
+    words = ("reproduce", "unet-tiny", "--data-dir", data, "--output")
     again = invoke(*words, tmp_path / "again")
     assert again.exit_code == 0, again.output
     assert re.search(r"step 2/2, loss \d\.\d+", again.stderr)

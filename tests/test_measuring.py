@@ -61,6 +61,7 @@ def served(run: Path, data: Path, tmp_path_factory: pytest.TempPathFactory) -> P
     folder = tmp_path_factory.mktemp("served")
     done = invoke("publish", run, "--to", folder, "--words", run / "words.toml",
         "--config", "easy", "--config", "hard", "--tta", "1", "--tta", "4",
+        "--name", "unet-drawn",
         "--data-dir", data)  # fmt: skip
     assert done.exit_code == 0, done.output
     return folder
@@ -132,7 +133,7 @@ def test_parts_of_v_rand_sum_to_it(data: Path) -> None:
 
 
 def test_an_entry_says_all_that_was_measured(served: Path, data: Path) -> None:
-    entry = weights.read_entry(served / "unet-blobs")
+    entry = weights.read_entry(served / "unet-drawn")
     assert [(each.config, each.tta) for each in entry.evaluations] == [
         ("easy", 1), ("easy", 4), ("hard", 1), ("hard", 4)
     ]  # fmt: skip
@@ -144,20 +145,20 @@ def test_an_entry_says_all_that_was_measured(served: Path, data: Path) -> None:
     told = entry.evaluations[1].metrics
     assert told["SEG"]["value"] == pytest.approx(scores["SEG"].value, abs=1e-6)
     index = json.loads((served / "index.json").read_text())
-    assert index["unet-blobs"]["sha256"] == entry.sha256
-    recipe = (served / "unet-blobs" / "recipe.toml").read_text()
+    assert index["unet-drawn"]["sha256"] == entry.sha256
+    recipe = (served / "unet-drawn" / "recipe.toml").read_text()
     assert 'model = "unet"' in recipe
 
 
 def test_the_card_is_what_the_hub_reads(served: Path) -> None:
-    entry = weights.read_entry(served / "unet-blobs")
+    entry = weights.read_entry(served / "unet-drawn")
     text = (entry.folder / "README.md").read_text(encoding="utf-8")
     assert text == cards.write(entry, weights.read_facts(entry.path))
     _, front, body = text.split("---\n", 2)
     about = yaml.safe_load(front)
     assert about["license"] == "apache-2.0"
     (model,) = about["model-index"]
-    assert model["name"] == "unet-blobs"
+    assert model["name"] == "unet-drawn"
     for result, each in zip(model["results"], entry.evaluations, strict=True):
         assert result["task"]["type"] == "image-segmentation"
         assert result["dataset"]["type"] == "blobs"
@@ -171,7 +172,7 @@ def test_the_card_is_what_the_hub_reads(served: Path) -> None:
 
 def test_the_hubs_own_client_reads_the_card(served: Path) -> None:
     hub = pytest.importorskip("huggingface_hub")
-    card = hub.ModelCard.load(served / "unet-blobs" / "README.md")
+    card = hub.ModelCard.load(served / "unet-drawn" / "README.md")
     found = {(each.dataset_config, each.metric_name) for each in card.data.eval_results}
     assert {("easy", "SEG"), ("hard", "AP50")} <= found
 
@@ -189,7 +190,7 @@ def test_the_licence_that_is_none_of_the_usual_is_told() -> None:
 def test_a_chain_stands_in_the_card_with_a_recipe_each(
     run: Path, served: Path, tmp_path: Path
 ) -> None:
-    evaluations = weights.read_entry(served / "unet-blobs").evaluations
+    evaluations = weights.read_entry(served / "unet-drawn").evaluations
     made = publishing.publish(
         run,
         tmp_path / "unet-two",
@@ -213,31 +214,32 @@ def test_an_entry_is_never_overwritten_silently(
     run: Path, served: Path, data: Path, tmp_path: Path
 ) -> None:
     folder = Path(shutil.copytree(served, tmp_path / "served"))
-    before = (folder / "unet-blobs" / "entry.toml").read_bytes()
+    before = (folder / "unet-drawn" / "entry.toml").read_bytes()
     words = ["--words", run / "words.toml", "--data-dir", data]
+    words += ["--name", "unet-drawn"]
     done = invoke("publish", run, "--to", folder, *words)
     assert done.exit_code == 2
     assert "is not empty. Say --overwrite" in done.output
-    assert (folder / "unet-blobs" / "entry.toml").read_bytes() == before
+    assert (folder / "unet-drawn" / "entry.toml").read_bytes() == before
     done = invoke("publish", run, "--to", folder, *words, "--overwrite")
     assert done.exit_code == 0, done.output
-    (only,) = weights.read_entry(folder / "unet-blobs").evaluations
+    (only,) = weights.read_entry(folder / "unet-drawn").evaluations
     assert (only.config, only.tta) == ("easy", 4)
     assert not [each.name for each in folder.iterdir() if each.name.startswith(".")]
 
 
 def test_an_entry_is_copied_whole_or_not(served: Path, tmp_path: Path) -> None:
-    entry = served / "unet-blobs"
+    entry = served / "unet-drawn"
     done = invoke("publish", entry, "--to", tmp_path / "there")
     assert done.exit_code == 0, done.output
-    copied = {each.name for each in (tmp_path / "there" / "unet-blobs").iterdir()}
+    copied = {each.name for each in (tmp_path / "there" / "unet-drawn").iterdir()}
     assert copied == {each.name for each in entry.iterdir()}
     assert (tmp_path / "there" / "index.json").exists()
-    bad = Path(shutil.copytree(entry, tmp_path / "unet-blobs"))
+    bad = Path(shutil.copytree(entry, tmp_path / "unet-drawn"))
     (bad / "weights.h5").write_bytes(b"other")
     done = invoke("publish", bad, "--to", tmp_path / "more")
     assert done.exit_code == 2
-    assert "is not the file of 'unet-blobs'" in done.output
+    assert "is not the file of 'unet-drawn'" in done.output
     assert not (tmp_path / "more").exists()
 
 
@@ -257,11 +259,51 @@ def test_words_that_are_missing_are_asked_for(
     options: list[object] = []
     if words is not None:
         (tmp_path / "words.toml").write_text(words)
-        options = ["--words", tmp_path / "words.toml"]
+        options = ["--words", tmp_path / "words.toml", "--name", "unet-mine"]
     done = invoke("publish", run, "--to", tmp_path / "there", *options)
     assert done.exit_code == 2, done.output
     assert message in done.output
     assert not (tmp_path / "there").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ([], "'unet-blobs' is what an entry of unet-zoo itself is called"),
+        (["--name", "resunet-hela"], "by --name, such as unet-mine"),
+        (["--name", "my net"], "only, and begin with one of the first two. Received:"),
+        (["--name", "../up"], "Received: '../up'"),
+    ],
+)
+def test_a_name_by_which_others_would_get_other_weights_is_refused(
+    run: Path, tmp_path: Path, name: list[str], message: str
+) -> None:
+    words = ["--words", run / "words.toml", *name]
+    # Before anything is measured: of these configurations none is there.
+    done = invoke("publish", run, "--to", tmp_path / "there", *words)
+    assert done.exit_code == 2, done.output
+    assert message in done.output
+    assert not (tmp_path / "there").exists()
+
+
+def test_weights_that_do_not_say_how_they_were_made_are_not_published(
+    run: Path, tmp_path: Path
+) -> None:
+    facts = weights.read_facts(run / "weights.h5")
+    words = ["--words", run / "words.toml", "--dataset", "blobs", "--name", "mine"]
+    bare = {key: facts[key] for key in facts if key not in ("recipe", "dataset")}
+    short = {key: facts["dataset"][key] for key in ("name", "version", "config")}
+    for number, (lacking, told) in enumerate(
+        [
+            ("`recipe`, `dataset`.", bare),
+            ("`dataset.train`, `dataset.validation`.", facts | {"dataset": short}),
+        ]
+    ):
+        path = tmp_path / f"{number}.h5"
+        weights.rewrite(path, run / "weights.h5", told)
+        done = invoke("publish", path, "--to", tmp_path / "there", *words)
+        assert done.exit_code == 2, done.output
+        assert f"its facts lack {lacking}" in done.output
 
 
 def test_images_of_ones_own_are_no_measure_for_others(run: Path) -> None:
@@ -286,7 +328,7 @@ def test_what_is_as_stated_is_verified(zoo: Path, data: Path) -> None:
 
 def test_a_figure_that_is_off_is_told(zoo: Path, data: Path) -> None:
     """In the entry and its card alike; by 0.002 it would be let pass."""
-    path = zoo / "unet-blobs" / "entry.toml"
+    path = zoo / "unet-drawn" / "entry.toml"
     entry = weights.read_entry(path.parent)
     second = entry.evaluations[1]
     value = second.metrics["Dice"]["value"]
@@ -305,10 +347,10 @@ def test_a_figure_that_is_off_is_told(zoo: Path, data: Path) -> None:
         conditions=entry.conditions,
     )
     publishing.write_card(path.parent)
-    done = invoke("verify", "unet-blobs", "--evaluate", "--data-dir", data)
+    done = invoke("verify", "unet-drawn", "--evaluate", "--data-dir", data)
     assert done.exit_code == 1, done.output
     assert done.output.count("OFF") == 1
-    heading = done.output.index(f"unet-blobs, {second.title}:")
+    heading = done.output.index(f"unet-drawn, {second.title}:")
     (wrong,) = (line for line in done.output[heading:].splitlines() if "OFF" in line)
     assert wrong.split()[0] == "Dice"
     assert "-0.0030" in done.output
@@ -318,9 +360,9 @@ def test_a_figure_that_is_off_is_told(zoo: Path, data: Path) -> None:
 
 
 def test_a_card_that_contradicts_its_entry_is_told(zoo: Path, data: Path) -> None:
-    card = zoo / "unet-blobs" / "README.md"
+    card = zoo / "unet-drawn" / "README.md"
     text = card.read_text(encoding="utf-8")
-    entry = weights.entry("unet-blobs")
+    entry = weights.entry("unet-drawn")
     line = cards.table(entry.evaluations[0])[2]
     assert line.startswith("| SEG | ")
     better = line.replace("| SEG | 0.", "| SEG | 0.9", 1)
@@ -335,18 +377,18 @@ def test_a_card_that_contradicts_its_entry_is_told(zoo: Path, data: Path) -> Non
 
 
 def test_what_cannot_be_measured_is_told(zoo: Path, data: Path) -> None:
-    entry = weights.entry("unet-blobs")
+    entry = weights.entry("unet-drawn")
     (first, *_) = entry.evaluations
     other = dataclasses.replace(first, file="swapped.h5", sha256=entry.sha256)
     strange = dataclasses.replace(first, config="nowhere")
     entry = dataclasses.replace(entry, evaluations=(other, strange))
-    (zoo / "unet-blobs" / "README.md").unlink()
+    (zoo / "unet-drawn" / "README.md").unlink()
     missing, unknown = measuring.repeat(entry, opened=_opened(data))
     assert "which this was measured with, is not here" in missing.problem
     assert "nowhere" in unknown.problem
     assert not missing.good()
     assert all(map(math.isnan, missing.differences().values()))
-    shutil.copy(entry.path, zoo / "unet-blobs" / "swapped.h5")
+    shutil.copy(entry.path, zoo / "unet-drawn" / "swapped.h5")
     assert measuring.repeat(entry, opened=_opened(data))[0].found
     (old,) = measuring.repeat(dataclasses.replace(entry, evaluations=()))
     assert "publish it anew" in old.problem
@@ -360,7 +402,7 @@ def _opened(data: Path):
 
 
 def test_all_and_names_are_one_too_many(zoo: Path) -> None:
-    done = invoke("verify", "unet-blobs", "--all")
+    done = invoke("verify", "unet-drawn", "--all")
     assert done.exit_code == 2
     assert "give it or names, not both" in done.output
 
@@ -369,7 +411,7 @@ def test_all_and_names_are_one_too_many(zoo: Path) -> None:
 
 
 def test_a_cache_is_carried_by_the_command_line(served: Path, tmp_path: Path) -> None:
-    entry = weights.read_entry(served / "unet-blobs")
+    entry = weights.read_entry(served / "unet-drawn")
     cache = tmp_path / "cache"
     cache.mkdir()
     shutil.copy(entry.path, cache / entry.cached)

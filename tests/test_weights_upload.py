@@ -117,7 +117,10 @@ def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Hub]:
 def entry(tmp_path: Path) -> weights.Entry:
     folder = tmp_path / "tiny-blobs"
     write_weights(folder / "weights.h5")
-    (folder / "README.md").write_text("# tiny-blobs\n")
+    (folder / "README.md").write_text(
+        '# tiny-blobs\n\nunet_zoo.load("tiny-blobs")\n\n'
+        "    unet-zoo evaluate tiny-blobs --tta 1\n    --from tiny-blobs\n"
+    )
     (folder / ".hidden").write_text("stays here")
     weights.write_entry(folder, licence="MIT")
     return weights.read_entry(folder)
@@ -129,6 +132,12 @@ def test_what_is_uploaded_can_be_loaded(hub: Hub, entry: weights.Entry) -> None:
     there = hub.repositories["me/mine"]
     assert set(there) == {"README.md", "entry.toml", "weights.h5"}
     assert weights.sha256(weights.find("hf://me/mine")) == entry.sha256
+    # Nobody finds it by its name there, and somebody else's may be called the same.
+    assert there["README.md"].decode() == (
+        '# tiny-blobs\n\nunet_zoo.load("hf://me/mine")\n\n'
+        "    unet-zoo evaluate hf://me/mine --tta 1\n    --from hf://me/mine\n"
+    )
+    assert 'load("tiny-blobs")' in (entry.folder / "README.md").read_text()
 
 
 def test_an_entry_on_the_hub_is_not_overwritten_silently(

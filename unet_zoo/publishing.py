@@ -42,6 +42,26 @@ def words_of(content: Mapping[str, Any], where: str) -> Words:
     return Words(**content)
 
 
+def check_facts(facts: Mapping[str, Any], run: str | os.PathLike[str]) -> None:
+    """Refuse weights that do not say how they were made, as a card must.
+
+    Args:
+        facts: of the weights file (`weights.read_facts`).
+        run: what they are called in the message.
+    """
+    lacking = [f"`{name}`" for name in ("recipe", "dataset") if name not in facts]
+    known = facts.get("dataset", {})
+    told = ("name", "version", "config", "train", "validation")
+    lacking += [f"`dataset.{name}`" for name in told if known and name not in known]
+    if lacking:
+        message = (
+            f"{run} does not say how it was trained: its facts lack "
+            f"{', '.join(lacking)}. Publish what `unet-zoo train` wrote, or give "
+            "`segmenter.describe` these facts when the weights are saved."
+        )
+        raise InputError(message)
+
+
 def stored(
     run: str | os.PathLike[str], path: str | os.PathLike[str], dtype: str
 ) -> Path:
@@ -101,6 +121,7 @@ def publish(
     if not overwrite:
         files.check_unused(folder, "Say `overwrite` to replace it; {free} is free.")
     model = segmenter.load(run, engine="keras")
+    check_facts(model.facts, run)
     own = evaluations[0].metrics
     model.facts |= {
         "name": folder.name,

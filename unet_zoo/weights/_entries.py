@@ -165,6 +165,22 @@ def entry(name: str) -> Entry:
     return read(FOLDER / name)
 
 
+def check_new(name: str) -> None:
+    """Refuse the name of a new entry where `load` would take other weights by it.
+
+    Raises:
+        InputError: for the name of an entry of the zoo, one of today or of before, and
+            for what no entry may be called.
+    """
+    _listing.check_name(name, "The name of an entry")
+    if name in (*names(), *renamed()):
+        message = (
+            f"{name!r} is what an entry of unet-zoo itself is called: whoever loads "
+            "that name gets its weights, not these. Choose another."
+        )
+        raise errors.InputError(message)
+
+
 def renamed() -> dict[str, str]:
     """Return {old name: new name} of entries, from `renamed.toml` beside them."""
     table = FOLDER / RENAMED

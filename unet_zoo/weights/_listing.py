@@ -43,13 +43,8 @@ def listing(name: str, row: Any, where: str) -> Listing:
         raise errors.InputError(message)
     row = {key: row[key] for key in KINDS if key in row}
     check_kinds(row, KINDS, where)
-    parts = [name, *row["file"].split("/")]
-    if not all(NAME.fullmatch(part) for part in parts):
-        message = (
-            f"{where}: names and `file` may hold letters, digits, '.', '_' and '-' "
-            f"only, got {row['file']!r}."
-        )
-        raise errors.InputError(message)
+    for part in (name, *row["file"].split("/")):
+        check_name(part, where)
     if not DIGEST.fullmatch(row["sha256"]) or row["bytes"] <= 0:
         message = (
             f"{where}: `sha256` must be 64 hexadecimal digits and `bytes` positive, "
@@ -57,6 +52,16 @@ def listing(name: str, row: Any, where: str) -> Listing:
         )
         raise errors.InputError(message)
     return Listing(name, **row)
+
+
+def check_name(name: str, where: str) -> None:
+    """Refuse a name that could not be part of an address, or lead out of a folder."""
+    if not NAME.fullmatch(name):
+        message = (
+            f"{where}: names and `file` may hold letters, digits, '.', '_' and '-' "
+            f"only, and begin with one of the first two. Received: {name!r}"
+        )
+        raise errors.InputError(message)
 
 
 def check_kinds(

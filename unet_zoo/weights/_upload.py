@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import importlib.util
 import re
+import shutil
+import tempfile
+from pathlib import Path
 
 from unet_zoo import errors
 from unet_zoo.weights import _entries, _http
@@ -30,11 +33,22 @@ def check_upload(address: str) -> str:
     return match[1]
 
 
-def upload(entry: _entries.Entry, address: str, *, overwrite: bool = False) -> str:
-    """Upload the folder of an entry as it is and return the address of the commit.
+def addressed(card: str, name: str, address: str) -> str:
+    """Return a card whose lines of code take weights from an address, not by a name.
 
-    The repository is made where there is none. The client asks for the token that
-    `hf auth login` or HF_TOKEN gave it.
+    >>> addressed('load("mine").segment(image) of mine', "mine", "hf://me/mine")
+    'load("hf://me/mine").segment(image) of mine'
+    """
+    before = r'load\("|unet-zoo evaluate |unet-zoo reproduce |--from '
+    return re.sub(rf"({before}){re.escape(name)}(?![\w./-])", rf"\g<1>{address}", card)
+
+
+def upload(entry: _entries.Entry, address: str, *, overwrite: bool = False) -> str:
+    """Upload the folder of an entry and return the address of the commit.
+
+    Where its card says how to load it, that is by `address` then; else it is uploaded
+    as it is. The repository is made where there is none. The client asks for the token
+    that `hf auth login` or HF_TOKEN gave it.
 
     Args:
         entry: what `read_entry` returned.
@@ -58,12 +72,19 @@ def upload(entry: _entries.Entry, address: str, *, overwrite: bool = False) -> s
                 "on top of it, or choose another name."
             )
             raise errors.InputError(message)
-        done = client.upload_folder(
-            repo_id=repository,
-            folder_path=entry.folder,
-            commit_message=f"Publish {entry.name} ({entry.sha256[:12]})",
-            ignore_patterns=[".*"],
-        )
+        with tempfile.TemporaryDirectory() as scratch:
+            folder = Path(scratch) / entry.name
+            shutil.copytree(entry.folder, folder, ignore=shutil.ignore_patterns(".*"))
+            card = folder / "README.md"
+            if card.exists():
+                text = card.read_text(encoding="utf-8")
+                text = addressed(text, entry.name, f"hf://{repository}")
+                card.write_text(text, encoding="utf-8")
+            done = client.upload_folder(
+                repo_id=repository,
+                folder_path=folder,
+                commit_message=f"Publish {entry.name} ({entry.sha256[:12]})",
+            )
     except huggingface_hub.errors.HfHubHTTPError as error:
         message = f"{address} could not be written: {error}. Are you logged in there?"
         raise errors.InputError(message) from error
