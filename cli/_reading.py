@@ -2,9 +2,22 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import click
 
 from unet_zoo.cli import _common
+
+if TYPE_CHECKING:
+    from unet_zoo import catalog, segmenter
+
+pixel_size_option = click.option(
+    "--pixel-size",
+    type=click.FloatRange(0, min_open=True),
+    metavar="UM",
+    help="Size of a pixel in micrometres, where the files do not say or are "
+    "wrong.  Images are scaled to what the weights were trained at.",
+)
 
 options = _common.together(
     click.option(
@@ -18,11 +31,26 @@ options = _common.together(
         metavar="N|NAME",
         help="Look at this channel only; the first is 0.",
     ),
-    click.option(
-        "--pixel-size",
-        type=click.FloatRange(0, min_open=True),
-        metavar="UM",
-        help="Size of a pixel in micrometres, where the files do not say or are "
-        "wrong.  Images are scaled to what the weights were trained at.",
-    ),
+    pixel_size_option,
 )
+
+
+def pixel_size(
+    model: segmenter.Segmenter, data: catalog.Dataset, given: float | None
+) -> dict[str, float | tuple[float, float]]:
+    """Return what the images of a dataset are seen at; say so where that scales them.
+
+    As an option of `Segmenter.predict`; empty where nothing is known.
+    """
+    size = model.pixel_size_of(data) if given is None else given
+    if size is None:
+        return {}
+    seen, own = model.scales(size), model.scales(None)
+    if any(abs(a / b - 1) > 0.005 for a, b in zip(seen, own, strict=True)):
+        words = " x ".join(f"{a / b:.3g}" for a, b in zip(seen, own, strict=True))
+        click.echo(
+            f"The pixels of {data.name} are not of the size that the weights were "
+            f"trained at: images are scaled by {words}.",
+            err=True,
+        )
+    return {"pixel_size": size}

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from unet_zoo import errors
-from unet_zoo.cli import _calibration, _common
+from unet_zoo.cli import _calibration, _common, _reading
 
 if TYPE_CHECKING:
     from unet_zoo.metrics import Score
@@ -28,6 +28,7 @@ SUFFIXES = (".json", ".csv")
     help='"train", "validation", "test"; of a folder also "all".',
 )
 @_common.segment_options
+@_reading.pixel_size_option
 @click.option(
     "--output",
     type=_common.NEW_PATH,
@@ -48,6 +49,7 @@ def command(
     precision: str,
     backend: str | None,
     calibrate: Path | None,
+    pixel_size: float | None,
     **options: Any,
 ) -> None:
     """Measure weights on annotated images.
@@ -90,6 +92,7 @@ def command(
     from unet_zoo import evaluation
 
     chosen = _common.given(**options)
+    chosen |= _reading.pixel_size(segmenter, data, pixel_size)
     with _common.progress_bar("frame") as show:
         scores = evaluation.evaluate(
             segmenter,

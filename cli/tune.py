@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from unet_zoo import errors, files
-from unet_zoo.cli import _calibration, _common
+from unet_zoo.cli import _calibration, _common, _reading
 
 if TYPE_CHECKING:
     from unet_zoo.tuning import Tuned
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     type=click.Choice(("1", "4", "7", "8")),
     help="Flips and rotations to average.  [default: that of the weights]",
 )
+@_reading.pixel_size_option
 @click.option(
     "--output",
     type=_common.NEW_PATH,
@@ -56,6 +57,7 @@ def command(
     precision: str,
     backend: str | None,
     calibrate: Path | None,
+    pixel_size: float | None,
 ) -> None:
     """Find thresholds that suit annotated images.
 
@@ -116,6 +118,7 @@ def command(
     segmenter = _common.load(file, backend, engine, precision, shown)
     from unet_zoo import tuning
 
+    size = _reading.pixel_size(segmenter, data, pixel_size)
     with _common.progress_bar("image") as tick:
         found = tuning.search(
             segmenter,
@@ -124,6 +127,7 @@ def command(
             kind=data.kind,
             progress=tick,
             **_common.given(tta=tta),
+            **size,
         )
     _show(found)
     if not found.changed:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 
-from unet_zoo import cli, images, registry, segmenter, weights
+from unet_zoo import catalog, cli, images, registry, segmenter, weights
 
 ARGUMENTS = {"filters": 2, "depth": 1, "padding": "same", "dropout": 0.0}
 
@@ -87,6 +87,37 @@ def test_what_is_found_is_said_and_kept() -> None:
     assert same.exit_code == 0, same.output
     assert "Nothing did better on 2 images; nothing is written." in same.stdout
     assert not Path("bright-tuned-tuned.h5").exists()
+
+
+def test_images_are_seen_at_the_pixel_size_of_the_training() -> None:
+    facts = weights.read_facts("bright.h5")
+    weights.rewrite("sized.h5", "bright.h5", facts | {"pixel_size": 0.5})
+    for number in range(2):
+        seen = images.read_one(Path(f"mine/{number}.png"))[..., 0]
+        Path(f"mine/{number}.png").unlink()
+        path = Path(f"mine/{number}.ome.tif")
+        images.write_tiff(path, seen, "YX", (0.25, 0.25), ome=True)
+    words = ["--dataset", "mine", "--split", "all"]
+    # A speck is one pixel wide, and too pale at half the size.
+    for name, given, value in (
+        ("bright.h5", [], "0.1429"),
+        ("sized.h5", [], "1.0000"),
+        ("sized.h5", ["--pixel-size", "0.5"], "0.1429"),
+    ):
+        told = CliRunner().invoke(cli.main, ["evaluate", name, *words, *given])
+        assert told.exit_code == 0, told.output
+        rows = {line.split()[0]: line.split()[1] for line in told.stdout.splitlines()}
+        assert rows["AP50"] == value
+        assert ("images are scaled by 0.5 x 0.5" in told.stderr) == (value == "1.0000")
+        found = run(name, *words, "--metric", "AP", *given, "--output", "new.h5")
+        assert found.exit_code == 0, found.output
+        assert ["AP", rows["AP"]] in [
+            line.split()[:2] for line in found.stdout.splitlines()
+        ]
+        Path("new.h5").unlink(missing_ok=True)
+    data = catalog.open_dataset("mine")
+    model = segmenter.load("sized.h5")
+    assert model.evaluate(data, "all")["AP50"].value == 1.0
 
 
 def test_an_ensemble_is_kept_in_a_folder() -> None:

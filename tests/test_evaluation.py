@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -70,6 +72,21 @@ def test_markers_count_objects_in_all_their_frames():
     assert scores["DET"] == metrics.det([markers], [labels()])
     assert scores["DET"].objects == 3
     assert scores["SEG"] == metrics.Score(1.0, 2, 1)
+
+
+def test_what_is_not_annotated_counts_in_no_measure_but_the_challenges():
+    reference = labels()
+    reference[1, 2:12] = reference[2:10, 1] = reference[2:10, 12] = -1
+    found = labels()
+    found[reference < 0] = 1
+    partial = example(0, reference=reference)
+    scores = evaluation.evaluate(Answers([found]), [partial])
+    assert {score.value for score in scores.values()} == {1.0}
+    strict = dataclasses.replace(partial, challenge=True)
+    scores = evaluation.evaluate(Answers([found]), [strict])
+    # Of 80 pixels and 26 around them, and of 120 without any.
+    assert scores.pop("SEG").value == pytest.approx((80 / 106 + 1) / 2)
+    assert {score.value for score in scores.values()} == {1.0}
 
 
 @pytest.mark.parametrize("name", evaluation.METRICS)

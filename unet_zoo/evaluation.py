@@ -116,9 +116,8 @@ def score(
             scores["AP"] = Score(mean, at[0.5].objects, at[0.5].frames)
             scores |= {f"AP{round(100 * t)}": each for t, each in at.items()}
         elif name == "SEG":
-            # The challenge's own program knows no -1. SEG asks only for the objects
-            # that are annotated, so a partial reference needs none.
-            scores[name] = metrics.seg([np.maximum(r, 0) for r in references], found)
+            annotated = [each for each in examples if each.reference is not None]
+            scores[name] = metrics.seg([outlined(each) for each in annotated], found)
         elif name == "V-Rand" and kind == "semantic":
             scores[name] = metrics.v_rand(
                 [parts(each) for each in references], [parts(each) for each in found]
@@ -126,6 +125,14 @@ def score(
         else:
             scores[name] = _MEASURES[name](references, found)
     return scores
+
+
+def outlined(example: catalog.Example) -> np.ndarray:
+    """Return the reference as SEG takes it, -1 where nothing is known."""
+    if example.reference is None:
+        message = f"{example.name!r} has no reference."
+        raise InputError(message)
+    return np.maximum(example.reference, 0) if example.challenge else example.reference
 
 
 def parts(labels: np.ndarray) -> np.ndarray:

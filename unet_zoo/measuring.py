@@ -84,7 +84,7 @@ def interval(
     `weights.Evaluation.interval`; it is empty where there are fewer than two units.
     """
     both = [
-        (each.reference, found)
+        (each.reference, found, evaluation.outlined(each))
         for each, found in zip(examples, labels, strict=True)
         if each.reference is not None
     ]
@@ -93,8 +93,8 @@ def interval(
     by, metric = "frames", "SEG"
     if kind == "instances":
         of = [
-            metrics.object_errors([np.maximum(one, 0)], [found]).jaccard
-            for one, found in both
+            metrics.object_errors([outlined], [found]).jaccard
+            for _, found, outlined in both
         ]
         if len(of) >= _FRAMES:
             parts = np.array([(each.sum(), len(each)) for each in of], float)
@@ -104,8 +104,8 @@ def interval(
     else:
         metric = "V-Rand"
         parts = metrics.v_rand_parts(
-            [evaluation.parts(one) for one, _ in both],
-            [evaluation.parts(found) for _, found in both],
+            [evaluation.parts(one) for one, _, _ in both],
+            [evaluation.parts(found) for _, found, _ in both],
         )
     if len(parts) < 2 or not parts[:, 1].any():
         return {}
@@ -303,5 +303,8 @@ def _segmented(
     if not examples:
         message = f"The split {split!r} of {dataset.name} holds no images."
         raise InputError(message)
-    labels = evaluation.segmented(model, examples, progress=progress, tta=tta)
+    size = model.pixel_size_of(dataset)
+    labels = evaluation.segmented(
+        model, examples, progress=progress, tta=tta, pixel_size=size
+    )
     return examples, labels

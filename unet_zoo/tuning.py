@@ -75,6 +75,7 @@ def search(
     *,
     kind: str = "instances",
     progress: Callable[[int, int], None] | None = None,
+    pixel_size: float | tuple[float, float] | None = None,
     **options: Any,
 ) -> Tuned:
     """Find how to decode: the target's thresholds, `min_size`, `fill_holes`, `closing`.
@@ -91,6 +92,8 @@ def search(
             SEG, of classes IoU.
         kind: of the dataset, "instances" or "semantic".
         progress: called with (images done, images in all) while the network is asked.
+        pixel_size: of the images, see `Segmenter.segment`; of a dataset,
+            `Segmenter.pixel_size_of` says it.
         options: of `Segmenter.predict`, such as `tta`.
 
     Raises:
@@ -121,10 +124,12 @@ def search(
     }
     predictions = []
     for number, example in enumerate(examples, start=1):
-        predictions.append(model.predict(example.image, **options))
+        predictions.append(
+            model.predict(example.image, pixel_size=pixel_size, **options)
+        )
         if progress is not None:
             progress(number, len(examples))
-    found = _search(model, examples, metric, tried, predictions, kind)
+    found = _search(model, examples, metric, tried, predictions, kind, pixel_size)
     found.segmenter.facts["tuned"] = {
         "metric": metric,
         "images": len(examples),
@@ -177,6 +182,7 @@ def _search(
     tried: Mapping[str, Sequence[Any]],
     predictions: Sequence[np.ndarray] | None,
     kind: str,
+    pixel_size: float | tuple[float, float] | None = None,
 ) -> Tuned:
     if predictions is None:
         predictions = [model.predict(example.image) for example in examples]
@@ -187,7 +193,7 @@ def _search(
 
     def measured(values: Mapping[str, Any], names: Sequence[str]) -> dict[str, Score]:
         changed = _with(model, values)
-        found = [changed.decode(each) for each in predictions]
+        found = [changed.decode(each, pixel_size=pixel_size) for each in predictions]
         return evaluation.score(examples, found, names, kind)
 
     def value_of(values: Mapping[str, Any]) -> float:

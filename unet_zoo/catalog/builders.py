@@ -192,6 +192,7 @@ def _example(record: dict[str, Any], name: str) -> Example:
         labels=labels,
         reference=reference,
         markers=plane("markers"),
+        challenge="markers" in record,
     )
 
 

@@ -90,6 +90,7 @@ def _sequence(folder: Path, name: str) -> list[Example]:
                 labels=known.labels,
                 reference=reference if gold else known.labels,
                 markers=marked,
+                challenge=True,
             )
         )
     return examples

@@ -21,6 +21,8 @@ class Example:
     are int32 (Y, X): 0 background, 1..N objects, -1 not annotated. `labels` are for
     training. `reference` is what to measure against, None where there is nothing good
     enough. `markers` touch every object, outlined or not, or are None.
+    `challenge`: SEG is to be that of the Cell Tracking Challenge, whose program knows
+    no -1 and takes it for background.
     """
 
     name: str
@@ -28,6 +30,7 @@ class Example:
     labels: np.ndarray
     reference: np.ndarray | None = None
     markers: np.ndarray | None = None
+    challenge: bool = False
 
 
 class Lazy(Sequence[Example]):

@@ -324,6 +324,14 @@ class Segmenter:
             raise InputError(message)
         return scale * y, scale * x
 
+    def pixel_size_of(self, dataset: catalog.Dataset) -> tuple[float, float] | None:
+        """Return what `segment` is to be told of a dataset; None: nothing.
+
+        Weights that do not say at which pixel size they were trained see all images as
+        they are.
+        """
+        return None if self.facts.get("pixel_size") is None else dataset.pixel_size
+
     @property
     def padding(self) -> str:
         """Return "same", or "valid" of a network that loses its borders."""
@@ -404,6 +412,7 @@ class Segmenter:
         from unet_zoo import evaluation
 
         examples = dataset.examples(split)
+        options = {"pixel_size": self.pixel_size_of(dataset), **options}
         return evaluation.evaluate(self, examples, kind=dataset.kind, **options)
 
     def save(self, path: str | os.PathLike[str], *, dtype: str = "float32") -> None:
