@@ -99,6 +99,28 @@ def test_table_and_probability(stack):
     assert found.probability is None
 
 
+@pytest.mark.parametrize("stack", [0, 3])
+def test_a_pixel_size_and_a_name_can_be_set(stack, tmp_path):
+    """Also after tables were made; and what a stack was made of keeps its own."""
+    one = result(name="one")
+    found = outputs.Result.stack([one] * stack) if stack else one
+    assert "area_um2" not in found.table()
+    found.pixel_size, found.name = (0.5, 0.25), "film.tif"
+    assert [each.pixel_size for each in found.frames] == [(0.5, 0.25)] * max(1, stack)
+    assert {each.name for each in found.frames} == {"film.tif"}
+    assert found.table()["area_um2"].tolist() == (found.table()["area"] / 8).tolist()
+    found.save(tmp_path / "a.geojson")
+    assert '"area_um2"' in (tmp_path / "a.geojson").read_text()
+    found.pixel_size = 2
+    assert found.pixel_size == (2.0, 2.0)
+    assert found.table()["area_um2"].tolist() == (found.table()["area"] * 4).tolist()
+    with pytest.raises(InputError, match="above 0"):
+        found.pixel_size = 0
+    if stack:
+        assert (one.pixel_size, one.name) == (None, "one")
+        assert "area_um2" not in one.table()
+
+
 def test_a_stack_of_results_is_the_result_of_a_stack():
     one, whole = result(), result(2)
     stacked = outputs.Result.stack([one, one])

@@ -60,6 +60,23 @@ def test_paths_and_opened_images(model, stack, tmp_path):
         model.segment(stack)
 
 
+def test_frames_of_a_file_know_its_pixel_size_and_name(model, stack):
+    """Whether or not the network asks for it; what is given goes before the file's."""
+    facts = {k: v for k, v in model.facts.items() if k != "pixel_size"}
+    unsized = segmenter.Segmenter(model.network, facts)
+    with images.open_image(stack, channel="GFP") as image:
+        for found, size in (
+            (model.segment(image), (1, 0.25)),
+            (unsized.segment(image), (1, 0.25)),
+            (model.segment(image, pixel_size=0.5), (0.5, 0.5)),
+        ):
+            assert found.pixel_size == size
+            assert [each.pixel_size for each in found.frames] == [size] * 2
+            assert [each.name for each in found.frames] == [stack.name] * 2
+            rows = found.table()
+            np.testing.assert_allclose(rows["area_um2"], rows["area"] * np.prod(size))
+
+
 def test_pixel_size_scales_to_that_of_the_training_and_back(model):
     """Half the pixel size is what an image twice as large shows."""
     image = STACK[0, 0]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import functools
 import io
 import os
@@ -39,8 +40,10 @@ class Result:
     Attributes:
         labels: int32 (Y, X) or (T, Y, X).
         image: as given.
-        pixel_size: (y, x) in micrometres, or None.
-        name, classes: as given.
+        pixel_size: (y, x) in micrometres, or None. It can be set, to one number as
+            well; frames, and tables made from then on, have it.
+        name: as given; it can be set, and frames have it as well.
+        classes: as given.
 
     Example:
         >>> labels = np.zeros((6, 8), int)
@@ -86,10 +89,10 @@ class Result:
             raise InputError(message)
         self.labels = labels.astype(np.int32, copy=False)
         self.image = image
-        self.pixel_size = tables.as_pixel_size(pixel_size)
-        self.classes, self.name = classes, name
-        self._prediction, self._foreground = prediction, foreground
         self._frames: Sequence[Result] | None = None
+        self.pixel_size, self.name = pixel_size, name
+        self.classes = classes
+        self._prediction, self._foreground = prediction, foreground
 
     @classmethod
     def stack(cls, frames: Sequence[Result], image: np.ndarray | None = None) -> Result:
@@ -116,6 +119,35 @@ class Result:
         return result
 
     # === What there is ===
+
+    @property
+    def pixel_size(self) -> tuple[float, float] | None:
+        """Return (y, x) in micrometres, None where unknown."""
+        return self._pixel_size
+
+    @pixel_size.setter
+    def pixel_size(self, given: float | tuple[float, float] | None) -> None:
+        self._pixel_size = tables.as_pixel_size(given)
+        self.__dict__.pop("_table", None)  # which has no lengths, or wrong ones
+        self._of_frames("pixel_size", given)
+
+    @property
+    def name(self) -> str:
+        """Return the name of the image, as tables and names of files have it."""
+        return self._name
+
+    @name.setter
+    def name(self, given: str) -> None:
+        self._name = given
+        self._of_frames("name", given)
+
+    def _of_frames(self, name: str, value: Any) -> None:
+        """Set an attribute of all frames; of copies, since `stack` was given them."""
+        if self._frames is None:
+            return
+        self._frames = tuple(map(copy.copy, self._frames))
+        for frame in self._frames:
+            setattr(frame, name, value)
 
     @property
     def prediction(self) -> np.ndarray | None:

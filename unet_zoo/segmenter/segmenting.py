@@ -173,12 +173,13 @@ class Segmenter:
             with images.open_image(image) as opened:
                 return self.segment(opened, pixel_size=pixel_size, **told)
         if isinstance(image, images.Image):
-            if pixel_size is None and self.facts.get("pixel_size") is not None:
-                pixel_size = image.pixel_size
+            size = image.pixel_size if pixel_size is None else pixel_size
+            if self.facts.get("pixel_size") is not None:
+                pixel_size = size
             frames = image.read_all()
             frames = frames[0] if len(frames) == 1 else frames
             result = self.segment(frames, pixel_size=pixel_size, **told)
-            result.name, result.pixel_size = image.path.name, image.pixel_size
+            result.name, result.pixel_size = image.path.name, size
             return result
         if not hasattr(image, "__dask_graph__"):  # whose frames are computed in turn
             image = np.asarray(image)
