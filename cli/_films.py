@@ -53,12 +53,15 @@ def arranged(jobs: Sequence[Job], output: Path) -> list[Film]:
     """Return every stack as a film, or all images as one if each is a single frame.
 
     A film is numbered as the folder that its frames lie in, such as 02, otherwise 01;
-    stacks are numbered in order.
+    stacks are numbered in order. Images of one folder are in natural order however they
+    were given: a shell's 02/*.tif names t10.tif before t2.tif.
 
     Args:
-        jobs: one for each frame, in order.
+        jobs: one for each frame; those of a stack in order.
         output: folder of the results.
     """
+    from unet_zoo.images import finding
+
     images = [
         list(frames) for _, frames in itertools.groupby(jobs, lambda job: job.source)
     ]
@@ -82,8 +85,13 @@ def arranged(jobs: Sequence[Job], output: Path) -> list[Film]:
                 f"{jobs[0].size}, {job.source} is {job.size} pixels (Y, X)."
             )
             raise errors.InputError(message)
-    inside = jobs[0].source.resolve().parent.name
-    return [Film(jobs, output, inside if re.fullmatch(r"\d\d", inside) else "01")]
+    frames = [
+        job
+        for _, beside in itertools.groupby(jobs, lambda job: job.source.parent)
+        for job in sorted(beside, key=lambda job: finding.natural(job.source.name))
+    ]
+    inside = frames[0].source.resolve().parent.name
+    return [Film(frames, output, inside if re.fullmatch(r"\d\d", inside) else "01")]
 
 
 def segment(

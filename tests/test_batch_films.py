@@ -77,6 +77,18 @@ def test_stacks_are_films(place, films, workers):
     assert f"{count} objects in 2 images; results in out" in said
 
 
+def test_a_film_is_in_natural_order_however_its_frames_are_given(place, films):
+    """Such as by a shell, which names t10 before t2."""
+    Path("02").mkdir()
+    for number, path in enumerate(sorted((films / "02").iterdir())):
+        Path("02", f"t{7 + number}.tif").write_bytes(path.read_bytes())
+    given = sorted(Path("02").iterdir())
+    assert given[0].name == "t10.tif"
+    fine(place, *given, "--output", "out")
+    expected = contents(films / "expected" / "02_RES")
+    assert contents(Path("out", "02_RES")) == expected
+
+
 def test_a_cluster_segments_the_frames_of_a_film(place, films):
     with distributed.LocalCluster(
         n_workers=1, threads_per_worker=2, processes=False, dashboard_address=":0"

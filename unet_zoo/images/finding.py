@@ -63,7 +63,7 @@ def unsupported(path: Path, suffixes: tuple[str, ...] = READABLE) -> str:
 
 def _listed(folder: Path, masks: bool, suffixes: tuple[str, ...]) -> list[Path]:
     try:
-        names = sorted(os.listdir(folder), key=_natural)
+        names = sorted(os.listdir(folder), key=natural)
     except OSError as error:
         message = f"Cannot list {folder}: {refusing.reason(error)}"
         raise InputError(message) from error
@@ -96,6 +96,11 @@ def _is_mask(path: Path, stems: set[str]) -> bool:
     )
 
 
-def _natural(name: str) -> tuple[list[str | int], str]:
+def natural(name: str) -> tuple[list[str | int], str]:
+    """Return what to sort names by, so that numbers in them count as numbers.
+
+    >>> sorted(["t10.png", "t2.png", "T1.png"], key=natural)
+    ['T1.png', 't2.png', 't10.png']
+    """
     parts = re.split(r"(\d+)", name.casefold())
     return [int(part) if part.isdecimal() else part for part in parts], name
