@@ -100,7 +100,8 @@ def command(
 
     Of an image all results are written, or none. One that is broken is left out: the
     others are segmented, the broken ones listed at the end, and the exit code is 1.
-    What was interrupted or killed goes on with the same command and --resume.
+    What was interrupted or killed goes on with the same command and --resume, which
+    takes the place of --overwrite.
 
     \b
     Example:

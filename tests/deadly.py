@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import os
 import signal
 import sys
@@ -63,17 +64,29 @@ def turned(planned: batch.Batch, kind: type = Slow, deadly: int = -1) -> batch.B
     return dataclasses.replace(planned, jobs=tuple(found))
 
 
-def main(images: str, weights: str, output: str, workers: str) -> None:
-    """Segment slowly, and be killed by SIGKILL after 5 frames; print who helped."""
+def main(
+    images: str,
+    weights: str,
+    output: str,
+    workers: str,
+    sent: str = "SIGKILL",
+    options: str = "{}",
+) -> None:
+    """Segment slowly, and be sent a signal after 5 frames; print who helped.
+
+    Args:
+        sent: name of the signal.
+        options: of `batch.plan`, as JSON.
+    """
 
     def progress(done: int, frames: int) -> None:
         if done == 5:
             helpers = [str(each.pid) for each in psutil.Process().children()]
             sys.stdout.write(" ".join(helpers))
             sys.stdout.flush()
-            os.kill(os.getpid(), signal.SIGKILL)
+            os.kill(os.getpid(), signal.Signals[sent])
 
-    planned = batch.plan(images, weights, output)
+    planned = batch.plan(images, weights, output, **json.loads(options))
     turned(planned).run(workers=int(workers), progress=progress)
 
 

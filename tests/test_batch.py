@@ -331,6 +331,60 @@ def test_a_killed_batch_goes_on(place, expected, workers):
     assert "journal" not in runs[0]
 
 
+@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGKILL])
+@pytest.mark.parametrize("options", [{}, {"threshold": 0.4}])
+def test_what_was_to_be_replaced_does_not_pass_as_finished(place, sent, options):
+    """Though results are there, of images whose files have the size they had."""
+    Path("in").mkdir()
+    for number in range(COUNT):
+        tifffile.imwrite(f"in/{number:02d}.tif", picture(number)[::-1])
+    command = ("in", "--model", place / "w.h5")
+    assert run(*command, "--output", "out").exit_code == 0
+    for number in range(COUNT):
+        tifffile.imwrite(f"in/{number:02d}.tif", picture(number))
+    words = ("in", place / "w.h5", "out", "1", sent.name)
+    program = subprocess.run(
+        [
+            *(sys.executable, ROOT / "tests" / "deadly.py", *words),
+            json.dumps({"overwrite": True, **options}),
+        ],
+        capture_output=True,
+        check=False,
+        text=True,
+    )
+    assert program.returncode == -sent, program.stderr
+    if sent == signal.SIGINT:
+        assert "--resume in place of --overwrite goes on" in program.stderr
+    finished = len(records.read("out"))
+    assert 0 < finished < COUNT
+    for key, value in options.items():
+        command += (f"--{key}", value)
+    done = run(*command, "--output", "out", "--resume")
+    assert done.exit_code == 0, done.output
+    assert f"in {COUNT - finished} images, {finished} finished before" in done.stdout
+    assert run(*command, "--output", "fresh").exit_code == 0
+    assert contents(Path("out")) == contents(Path("fresh"))
+
+
+def test_a_broken_image_is_not_finished_though_it_was_before(place):
+    """Whether it is seen to be broken when it is opened or when it is read."""
+    Path("in").mkdir()
+    for number in range(3):
+        tifffile.imwrite(f"in/{number}.tif", picture(number))
+    command = ("in", "--model", place / "w.h5", "--output", "out")
+    assert run(*command).exit_code == 0
+    whole = [Path(f"in/{number}.tif").read_bytes() for number in (1, 2)]
+    Path("in/1.tif").write_bytes(b"no image")
+    tifffile.imwrite("in/2.tif", np.full((64, 64), np.nan, "float32"))
+    again = (*command, "--threshold", 0.4)
+    assert "2 of 3 images could not" in run(*again, "--overwrite").stderr
+    for number, content in enumerate(whole, start=1):
+        Path(f"in/{number}.tif").write_bytes(content)
+    done = run(*again, "--resume")
+    assert done.exit_code == 0, done.output
+    assert "in 2 images, 1 finished before" in done.stdout
+
+
 def test_other_settings_are_refused(place):
     paths = [place / "in" / name for name in ("00.tif", "01.tif")]
     command = ("--model", place / "w.h5", "--output", "out", "--threshold", 0.4)

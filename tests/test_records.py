@@ -26,15 +26,28 @@ def place(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def segment(place: Path, names: str, model: str, fail_at: str = "") -> None:
+def segment(
+    place: Path, names: str, model: str, fail_at: str = "", done: str = ""
+) -> None:
     """Pretend to segment: write the label images, as far as `fail_at`."""
-    found = [records.Image(name, place / "in" / f"{name}.tif") for name in names]
-    with records.kept(place / "out", found, run_of(place, model)) as finish:
+    masks = {name: place / "out" / f"{name}_masks.tif" for name in names}
+    found = [
+        records.Image(name, place / "in" / f"{name}.tif", results=(masks[name],))
+        for name in names
+    ]
+    with records.kept(place / "out", found, run_of(place, model), done=done) as finish:
         for name in names:
             if name == fail_at:
                 raise KeyboardInterrupt
-            (place / "out" / f"{name}_masks.tif").write_text(model)
-            finish(name)
+            if name not in done:
+                masks[name].write_text(model)
+                finish(name)
+
+
+def models(place: Path, *, unfinished: bool = False) -> dict[str, str]:
+    """Return which model the record has each image of."""
+    past = records.read(place / "out", unfinished=unfinished)
+    return {name: each.run["model"] for name, each in past.items()}
 
 
 def run_of(place: Path, model: str, **options: object) -> dict[str, Any]:
@@ -64,10 +77,7 @@ def test_what_was_segmented_with_what(place):
 def test_the_last_run_that_segmented_an_image_has_it(place):
     segment(place, "ab", "first")
     segment(place, "bc", "second")
-    models = {
-        name: past.run["model"] for name, past in records.read(place / "out").items()
-    }
-    assert models == {"a": "first", "b": "second", "c": "second"}
+    assert models(place) == {"a": "first", "b": "second", "c": "second"}
     segment(place, "a", "third")
     content = json.loads((place / "out" / records.NAME).read_text())
     assert [run["model"] for run in content["runs"]] == ["second", "third"]
@@ -76,11 +86,28 @@ def test_the_last_run_that_segmented_an_image_has_it(place):
 def test_a_run_that_fails_has_what_it_made(place):
     segment(place, "a", "first")
     with pytest.raises(KeyboardInterrupt):
+        segment(place, "cb", "second", fail_at="b")
+    assert models(place, unfinished=True) == {"a": "first", "c": "second"}
+    assert not (place / "out" / records.JOURNAL).exists()
+
+
+def test_what_a_run_was_to_replace_is_not_finished(place):
+    """Its results are there, but whoever goes on is to make them anew."""
+    segment(place, "ab", "first")
+    with pytest.raises(KeyboardInterrupt):
         segment(place, "cba", "second", fail_at="b")
-    models = {
-        name: past.run["model"] for name, past in records.read(place / "out").items()
-    }
-    assert models == {"a": "first", "c": "second"}
+    assert models(place) == {"c": "second"}
+    everything = {"a": "second", "b": "second", "c": "second"}
+    assert models(place, unfinished=True) == everything
+    # What goes on may be ended as well.
+    with pytest.raises(KeyboardInterrupt):
+        segment(place, "cba", "second", fail_at="a", done="c")
+    assert models(place) == {"c": "second", "b": "second"}
+    assert models(place, unfinished=True) == everything
+    segment(place, "cba", "second", done="bc")
+    assert models(place) == everything
+    [run] = json.loads((place / "out" / records.NAME).read_text())["runs"]
+    assert "journal" not in run
 
 
 def test_a_run_that_made_nothing_leaves_nothing(place):
@@ -127,8 +154,8 @@ def test_of_a_killed_run_what_it_finished_counts(place):
             journal.write('"a')  # killed within a line
         assert after_a_kill() == {"b": "second", "c": "second"}
     # The next run goes on: of the killed one stays what it does not do again.
-    with records.kept(copy, found, run_of(place, "second"), done=["b"]) as finish:
-        assert set(records.read(copy)) == {"b"}
+    with records.kept(copy, found[:2], run_of(place, "second"), done="b") as finish:
+        assert set(records.read(copy)) == {"b", "c"}
         finish("a")
     content = json.loads((copy / records.NAME).read_text())
     names = [[each["name"] for each in run["images"]] for run in content["runs"]]

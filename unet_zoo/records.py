@@ -9,7 +9,10 @@ file holds a list of runs; every image is in the run that segmented it last:
 
 A run that has not ended has a "journal" as well. That word opens a file beside the
 record, to which the name of every image is added once its results are written: of a
-run that was killed, the images named there count, and no others.
+run that was killed, the images named there count, and no others. A run that was
+interrupted, or that met broken images, may leave results of earlier ones which it was
+to replace. Those images are in an entry of it with a word whose file is gone: they are
+not finished, and whoever goes on may replace what there is.
 """
 
 from __future__ import annotations
@@ -44,6 +47,7 @@ class Image:
     source: Path
     frames: int = 1
     channel: int | str | None = None  # None: all
+    results: tuple[Path, ...] = ()  # that are written of it
 
 
 @dataclasses.dataclass(frozen=True)
@@ -96,7 +100,8 @@ def kept(
     """Write the record of a run before it begins, so that a killed one has it too.
 
     Earlier runs keep the images that this one does not segment again. In the end, also
-    if the body raises, the record names of this run the images that were finished.
+    if the body raises, the record names of this run the images that were finished, and
+    as unfinished those others of which there are results, by whomever.
 
     Args:
         folder: of the results; it is there.
@@ -109,14 +114,20 @@ def kept(
         threads may.
     """
     folder = Path(folder)
-    earlier = _runs(folder)
     measured = functools.cache(size)  # of the frames of a stack, once
-    entries = [_entry(folder, image, measured) for image in found]
+    entries = {image.name: _entry(folder, image, measured) for image in found}
     finished, lock = set(done), threading.Lock()
     word = secrets.token_hex(8)
+    begun = {**run, "journal": word}
+    waiting = entries.keys() - finished
+    # What waits to be replaced is finished no more, even if it is never come to.
+    earlier = _without(_runs(folder), waiting)
+
+    def of(names: Collection[str]) -> list[dict[str, Any]]:
+        return [each for name, each in entries.items() if name in names]
+
     # The record alone decides which journal counts, and is replaced in one step.
-    waiting = [each for each in entries if each["name"] not in finished]
-    _write(folder, earlier, {**run, "journal": word}, waiting)
+    _write(folder, [*earlier, {**begun, "images": of(waiting)}])
     try:
         with (folder / JOURNAL).open("w", encoding="utf-8") as journal:
 
@@ -130,8 +141,13 @@ def kept(
             journal.flush()
             yield finish
     finally:
-        known = [each for each in entries if each["name"] in finished]
-        _write(folder, earlier, run, known)
+        left = {
+            image.name
+            for image in found
+            if image.name not in finished and any(map(os.path.lexists, image.results))
+        }
+        runs = [{**run, "images": of(finished)}, {**begun, "images": of(left)}]
+        _write(folder, [*_without(earlier, finished), *runs])
         (folder / JOURNAL).unlink(missing_ok=True)
 
 
@@ -188,7 +204,7 @@ def read(
     """Return what the record of a folder says of each image, by the results' name.
 
     Empty where there is no record. With `unfinished`, also of the images that a run
-    was to segment which was killed before.
+    was to segment which was ended before.
 
     Raises:
         InputError: for one that is damaged or of another format.
@@ -274,19 +290,19 @@ def _written(folder: Path) -> list[dict[str, Any]]:
     return runs
 
 
-def _write(
-    folder: Path,
-    earlier: Sequence[Mapping[str, Any]],
-    run: Mapping[str, Any],
-    entries: Sequence[Mapping[str, Any]],
-) -> None:
-    """Write the record of earlier runs and of what `run` made; of nothing, none."""
-    names = {entry["name"] for entry in entries}
-    earlier = [
-        {**each, "images": [im for im in each["images"] if im["name"] not in names]}
-        for each in earlier
+def _without(
+    runs: Sequence[Mapping[str, Any]], names: Collection[str]
+) -> list[dict[str, Any]]:
+    """Return the runs of a record without the images of these names."""
+    return [
+        {**run, "images": [im for im in run["images"] if im["name"] not in names]}
+        for run in runs
     ]
-    runs = [each for each in (*earlier, {**run, "images": entries}) if each["images"]]
+
+
+def _write(folder: Path, runs: Sequence[Mapping[str, Any]]) -> None:
+    """Write the record of those runs that have images; of none, no record."""
+    runs = [each for each in runs if each["images"]]
     if not runs:
         (folder / NAME).unlink(missing_ok=True)
         return

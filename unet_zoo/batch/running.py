@@ -57,6 +57,7 @@ class Batch:
         settings: what holds for all.
         about: what the record of the folder says of the run.
         every: `jobs` and `kept` in the order of the images.
+        overwrite: results that are there are replaced.
     """
 
     jobs: tuple[Job, ...]
@@ -65,6 +66,7 @@ class Batch:
     settings: Settings
     about: Mapping[str, Any]
     every: tuple[Job, ...] = ()
+    overwrite: bool = False
 
     def run(
         self,
@@ -111,9 +113,10 @@ class Batch:
                         segmenter, self.jobs, report, count.tick, several=several
                     )
             except KeyboardInterrupt as interrupt:
+                resume = "--resume" + " in place of --overwrite" * self.overwrite
                 interrupt.add_note(
                     f"{len(count.segmented) + len(self.kept)} of {self.size} images "
-                    f"are complete in {output}; --resume goes on with the others."
+                    f"are complete in {output}; {resume} goes on with the others."
                 )
                 raise
             finally:
@@ -129,9 +132,12 @@ class Batch:
         return len(self.jobs) + len(self.kept) + len(self.broken)
 
     def _recorded(self) -> contextlib.AbstractContextManager[Callable[[str], None]]:
+        # Broken ones were to be replaced as well, which once they are mended they are.
+        never = self.broken if self.overwrite else ()
+        unread = [Job(each.source, self.settings) for each in never]
         return records.kept(
             self.settings.output,
-            [_image(job) for job in (*self.kept, *self.jobs)],
+            [_image(job) for job in (*unread, *self.kept, *self.jobs)],
             self.about,
             done={job.name for job in self.kept},
         )
@@ -322,7 +328,15 @@ def plan(
     done = {job.key for job in kept}
     rest = [job for job in found if job.key not in done]
     jobs.check_results(found, overwrite=overwrite, ours={job.source for job in ours})
-    return Batch(tuple(rest), tuple(kept), tuple(broken), settings, about, tuple(found))
+    return Batch(
+        tuple(rest),
+        tuple(kept),
+        tuple(broken),
+        settings,
+        about,
+        every=tuple(found),
+        overwrite=overwrite,
+    )
 
 
 def _check_number(workers: int, dask: str | None) -> None:
@@ -354,7 +368,7 @@ def _check_options(facts: Mapping[str, Any], options: Mapping[str, Any]) -> None
 
 def _image(job: Job) -> records.Image:
     channel = job.settings.channel
-    return records.Image(job.name, job.source, job.frames, channel)
+    return records.Image(job.name, job.source, job.frames, channel, tuple(job.results))
 
 
 def _finished(
