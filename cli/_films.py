@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
+import functools
 import itertools
 import re
-import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -18,6 +20,7 @@ from unet_zoo.cli import _batches, _common
 if TYPE_CHECKING:
     import numpy as np
 
+    from unet_zoo import records
     from unet_zoo.batch import Batch
     from unet_zoo.batch.jobs import Job
     from unet_zoo.segmenter import Segmenter
@@ -42,6 +45,26 @@ class Film:
     @property
     def folders(self) -> set[Path]:
         return set(self.results)
+
+    @functools.cached_property
+    def frames(self) -> list[records.Image]:
+        """Return what the record of the results is to have of it, by the masks."""
+        from unet_zoo import records
+
+        return [
+            records.Image(
+                f"{self.results[0].name}/mask{number:03d}",
+                job.source,
+                channel=job.settings.channel,
+                results=tuple(self.results),
+            )
+            for number, job in enumerate(self.jobs)
+        ]
+
+    def among(self, past: Mapping[str, records.Past]) -> dict[str, records.Past]:
+        """Return what a record has of a film of this number, perhaps another one."""
+        inside = f"{self.results[0].name}/"
+        return {name: each for name, each in past.items() if name.startswith(inside)}
 
 
 def folder(output: Path) -> Path:
@@ -99,7 +122,7 @@ def segment(
     load: Callable[[], Segmenter],
     output: Path,
     *,
-    overwrite: bool,
+    resume: bool,
     workers: int,
     dask: str | None,
 ) -> None:
@@ -108,13 +131,86 @@ def segment(
     Frames are segmented as the images of any batch are, into `folder`, and linked in
     the end, one after the other. A film of which a frame is broken is not written.
     """
-    from unet_zoo.batch import jobs
+    from unet_zoo import records
+    from unet_zoo.batch import jobs, running
 
     if planned.broken:  # a film lacks no frame
         raise errors.InputError(planned.broken[0].reason)
     films = arranged(planned.every, output)
-    # Where frames wait, a run was ended; it may have linked some of its films.
-    jobs.check_results(films, overwrite=overwrite or bool(planned.kept))
+    about = {**planned.about, "write": ["ctc"]}
+    kept, ours = _finished(films, about) if resume else ([], [])
+    rest = [film for film in films if film not in kept]
+    jobs.check_results(
+        rest, overwrite=planned.overwrite, ours={film.source for film in ours}
+    )
+    objects = 0
+    if rest:
+        frames = [image for film in rest for image in film.frames]
+        past = records.read(output)
+        before = {name for film in rest for name in film.among(past)}
+        # Of a longer film, which this one replaces, nothing is left.
+        records.forget(output, before - {image.name for image in frames})
+        with running.emptied(output), records.kept(output, frames, about) as finish:
+            _segment_frames(_of(planned, rest), load, workers=workers, dask=dask)
+            for film in rest:
+                objects += _link(film)
+                for image in film.frames:
+                    finish(image.name)
+    _clear(planned.every, folder(output))
+    made, there = (
+        len({job.source for film in each for job in film.jobs}) for each in (rest, kept)
+    )
+    _batches.tell(objects, made, output, there)
+
+
+def _finished(
+    films: Sequence[Film], about: Mapping[str, Any]
+) -> tuple[list[Film], list[Film]]:
+    """Return the films that are finished, and those that were at least begun.
+
+    Raises:
+        InputError: where films were made by other settings.
+    """
+    from unet_zoo import records
+    from unet_zoo.batch import running
+
+    output = films[0].output
+    frames = [image for film in films for image in film.frames]
+    running.check_alike(output, frames, about)
+    begun = records.read(output, unfinished=True)
+    same = records.unchanged(records.read(output), frames)
+
+    def ours(film: Film) -> bool:
+        """Whether what is there was made of this film, or of its beginning."""
+        sources = {image.name: image.source.resolve() for image in film.frames}
+        past = film.among(begun)
+        return bool(past) and all(
+            each.source == sources.get(name) for name, each in past.items()
+        )
+
+    def whole(film: Film) -> bool:
+        masks = len(list(film.results[0].glob("mask*.tif")))
+        return masks == len(film.jobs) and all(
+            image.name in same for image in film.frames
+        )
+
+    return [*filter(whole, films)], [*filter(ours, films)]
+
+
+def _of(planned: Batch, films: Sequence[Film]) -> Batch:
+    """Return what of a batch is of these films."""
+    wanted = {job.key for film in films for job in film.jobs}
+    jobs, kept = (
+        tuple(job for job in each if job.key in wanted)
+        for each in (planned.jobs, planned.kept)
+    )
+    return dataclasses.replace(planned, jobs=jobs, kept=kept)
+
+
+def _segment_frames(
+    planned: Batch, load: Callable[[], Segmenter], *, workers: int, dask: str | None
+) -> None:
+    """Write the labels of all frames; refuse to go on if one is broken."""
     with _common.progress_bar("frame") as progress:
         report = planned.run(workers=workers, dask=dask, load=load, progress=progress)
     for line in report.said:
@@ -125,9 +221,19 @@ def segment(
             "finished is kept, and --resume goes on once this is mended."
         )
         raise errors.InputError(message)
-    objects = sum(map(_link, films))
-    shutil.rmtree(folder(output))
-    _batches.tell(objects, len({job.source for job in planned.every}), output)
+
+
+def _clear(frames: Sequence[Job], waiting: Path) -> None:
+    """Remove the labels of these frames, and their folder if no others wait there."""
+    from unet_zoo import files, records
+
+    for job in frames:
+        for path in job.results:
+            path.unlink(missing_ok=True)
+    records.forget(waiting, {job.name for job in frames})
+    files.sweep(waiting)
+    with contextlib.suppress(OSError):  # frames of a film that was ended
+        waiting.rmdir()
 
 
 def _link(film: Film) -> int:

@@ -96,7 +96,7 @@ def command(
     With --format ctc, every stack is a film, or all images together are one if each is
     a single frame; objects are linked from frame to frame by their overlap, and have
     one number throughout. The labels of frames wait in a folder of --output until all
-    are there; then they are linked and the folder goes away.
+    are there; then they are linked and go away.
 
     Of an image all results are written, or none. One that is broken is left out: the
     others are segmented, the broken ones listed at the end, and the exit code is 1.
@@ -146,7 +146,7 @@ def command(
 
     shared: dict[str, Any] = {"workers": workers, "dask": dask}
     if films:
-        _films.segment(planned, load, output, overwrite=overwrite, **shared)
+        _films.segment(planned, load, output, resume=resume, **shared)
     else:
         _batches.segment(planned, load, **shared)
 

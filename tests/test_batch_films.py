@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import shutil
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import distributed
@@ -11,8 +14,8 @@ import tifffile
 from click.testing import CliRunner, Result
 from test_batch import contents, here, place
 
-from unet_zoo import batch, cli, outputs, segmenter
-from unet_zoo.cli import _films
+from unet_zoo import cli, outputs, records, segmenter
+from unet_zoo.cli import _common, _films
 
 __all__ = ["here", "place"]
 
@@ -69,8 +72,9 @@ def test_stacks_are_films(place, films, workers):
         place, films / "a.tif", films / "b.tif", "--output", "out", "--workers", workers
     )
     assert contents(Path("out")) == contents(films / "expected")
-    assert [each.name for each in Path("out").iterdir()] == ["01_RES", "02_RES"]
-    assert all(valid(each) for each in Path("out").iterdir())
+    there = {each.name for each in Path("out").iterdir()}
+    assert there == {"01_RES", "02_RES", records.NAME}
+    assert all(valid(each) for each in Path("out").glob("*_RES"))
     count = 0
     for each in Path("out").rglob("*.tif"):
         count += len(np.unique(tifffile.imread(each))) - 1
@@ -99,49 +103,117 @@ def test_a_cluster_segments_the_frames_of_a_film(place, films):
     assert contents(Path("out", "02_RES")) == expected
 
 
-def ended(place: Path, *images: Path) -> dict[Path, int]:
-    """Segment a film, be interrupted, and return when each frame was written."""
-    planned = batch.plan(
-        images, place / "w.h5", _films.folder(Path("out")), write="labels", apart=True
-    )
+def ended(place: Path, *words: object, after: int = 3) -> dict[Path, int]:
+    """Be interrupted after some frames; return when each was written."""
 
-    def progress(done: int, frames: int) -> None:
-        if done == 3:
-            raise KeyboardInterrupt
+    @contextlib.contextmanager
+    def counted(unit: str) -> Iterator[Callable[[int, int], None]]:
+        def progress(done: int, frames: int) -> None:
+            if done == after:
+                raise KeyboardInterrupt
 
-    with pytest.raises(KeyboardInterrupt) as caught:
-        planned.run(progress=progress)
-    assert "--resume goes on" in caught.value.__notes__[0]
-    there = {path: path.stat().st_mtime_ns for path in Path("out").rglob("*_masks.tif")}
-    assert 0 < len(there) < 2 * FRAMES
-    return there
+        progress(0, 1)
+        yield progress
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(_common, "progress_bar", counted)
+        done = run(place, *words, "--output", "out")
+    assert done.exit_code == 130, done.output
+    assert after == 0 or "goes on with the others" in done.stderr
+    return {path: path.stat().st_mtime_ns for path in Path("out").rglob("*_masks.tif")}
 
 
 def test_what_was_interrupted_goes_on(place, films, monkeypatch):
     """Frames that are finished are linked as they are, also those of a stack."""
     stacks = (films / "a.tif", films / "b.tif")
+    same = (*stacks, "--output", "out")
     before = ended(place, *stacks)
+    assert 0 < len(before) < 2 * FRAMES
     after = {}
     link = _films._link
 
     def linked(film: _films.Film) -> int:
+        if film.number == "02":
+            raise KeyboardInterrupt
         after.update((path, path.stat().st_mtime_ns) for path in before)
         return link(film)
 
-    said = refused(place, *stacks, "--output", "out")
-    assert "_masks.tif is there already" in said
-    said = refused(place, *stacks, "--output", "out", "--resume", "--threshold", 0.2)
+    assert "_masks.tif is there already" in refused(place, *same)
+    said = refused(place, *same, "--resume", "--threshold", 0.2)
     assert "threshold was not given, is 0.2" in said
-    # As if it had been ended while films were linked.
-    Path("out/01_RES").mkdir()
+    # Ended once more, while films are linked.
     monkeypatch.setattr(_films, "_link", linked)
-    fine(place, *stacks, "--output", "out", "--resume")
+    assert run(place, *same, "--resume").exit_code == 130
     assert after == before
+    first = Path("out/01_RES").stat().st_ino
+    monkeypatch.setattr(_films, "_link", link)
+    assert "in 1 image, 1 finished before" in fine(place, *same, "--resume")
+    assert Path("out/01_RES").stat().st_ino == first
     assert contents(Path("out")) == contents(films / "expected")
     assert not _films.folder(Path("out")).exists()
-    assert "01_RES is there already" in refused(
-        place, *stacks, "--output", "out", "--resume"
-    )
+
+
+def test_a_film_that_is_finished_stays(place, films):
+    """As long as it is the same one, of the same files, by the same settings."""
+    for number, frame in enumerate(tifffile.imread(films / "a.tif")):
+        Path("02").mkdir(exist_ok=True)
+        tifffile.imwrite(Path("02", f"t{number}.tif"), frame)
+    same = ("02", "--output", "out")
+    fine(place, *same, "--resume")
+    made = Path("out/02_RES").stat().st_ino
+    said = fine(place, *same, "--resume")
+    assert f"0 objects in 0 images, {FRAMES} finished before" in said
+    assert Path("out/02_RES").stat().st_ino == made
+    assert "02_RES is there already" in refused(place, *same)
+    said = refused(place, *same, "--resume", "--threshold", 0.4)
+    assert "threshold was not given, is 0.4" in said
+    # Others of that number: another film, and a part of this one.
+    for others in ([films / "02"], ["02/t0.tif", "02/t1.tif"]):
+        said = refused(place, *others, "--output", "out", "--resume")
+        assert "02_RES is there already" in said
+    assert Path("out/02_RES").stat().st_ino == made
+    # What is no longer whole is made again, and so is a film that has grown.
+    expected = contents(films / "expected" / "01_RES")
+    Path("out/02_RES/mask003.tif").unlink()
+    fine(place, *same, "--resume")
+    assert contents(Path("out/02_RES")) == expected
+    Path("02/t5.tif").write_bytes(Path("02/t0.tif").read_bytes())
+    fine(place, *same, "--resume")
+    assert len(contents(Path("out/02_RES"))) == FRAMES + 2
+    Path("02/t5.tif").unlink()
+    fine(place, *same, "--overwrite")
+    assert f"{FRAMES} finished before" in fine(place, *same, "--resume")
+    assert contents(Path("out/02_RES")) == expected
+
+
+@pytest.mark.parametrize("after", [0, 1])
+def test_a_film_that_was_to_be_replaced_is_not_finished(place, films, after):
+    fine(place, films / "02", "--output", "out")
+    again = (films / "02", "--threshold", 0.4)
+    ended(place, *again, "--overwrite", after=after)
+    said = fine(place, *again, "--output", "out", "--resume")
+    assert f"in {FRAMES} images; results" in said
+    fine(place, *again, "--output", "fresh")
+    assert contents(Path("out")) == contents(Path("fresh"))
+
+
+def test_frames_of_another_film_go_on_waiting(place, films):
+    before = ended(place, films / "a.tif")
+    assert before
+    fine(place, films / "02", "--output", "out")
+    assert contents(Path("out/02_RES")) == contents(films / "expected" / "02_RES")
+    waiting = _films.folder(Path("out"))
+    assert set(waiting.glob("*_masks.tif")) == set(before)
+    assert {path: path.stat().st_mtime_ns for path in before} == before
+    assert len(records.read(waiting)) == len(before)
+    # Nor is a film that is finished replaced by one which goes on.
+    fine(place, films / "b.tif", "--output", "out")
+    said = refused(place, films / "a.tif", "--output", "out", "--resume")
+    assert "01_RES is there already" in said
+    shutil.rmtree("out/01_RES")
+    fine(place, films / "a.tif", "--output", "out", "--resume")
+    assert contents(Path("out")) == contents(films / "expected")
+    assert not waiting.exists()
 
 
 def test_a_film_lacks_no_frame(place, films):

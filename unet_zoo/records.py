@@ -228,6 +228,30 @@ def read(
     return past
 
 
+def unchanged(past: Mapping[str, Past], found: Sequence[Image]) -> set[str]:
+    """Return the names of those images that are what `read` said of them."""
+    measured = functools.cache(size)  # of the frames of a stack, once
+
+    def same(image: Image, then: Past) -> bool:
+        return (
+            then.source == image.source.resolve()
+            and then.bytes == measured(image.source)
+            and then.frames == image.frames
+        )
+
+    return {
+        image.name
+        for image in found
+        if image.name in past and same(image, past[image.name])
+    }
+
+
+def forget(folder: str | os.PathLike[str], names: Collection[str]) -> None:
+    """Take images out of a record whose results were taken away."""
+    folder = Path(folder)
+    _write(folder, _without(_runs(folder), names))
+
+
 def _runs(folder: Path) -> list[dict[str, Any]]:
     """Return the runs of a record; of one that did not end, what it finished."""
     runs = _written(folder)

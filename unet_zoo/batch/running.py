@@ -383,31 +383,31 @@ def _finished(
     if overwrite:
         message = "--resume keeps what is finished, --overwrite replaces it: give one."
         raise InputError(message)
-    differing = records.differences(output, [_image(job) for job in found], about)
+    images = [_image(job) for job in found]
+    check_alike(output, images, about)
+    files.sweep(output)
+    begun = records.read(output, unfinished=True)
+    same = records.unchanged(records.read(output), images)
+
+    def whole(job: Job) -> bool:
+        return all(path.exists() for path in job.results)
+
+    ours = [job for job in found if job.name in begun]
+    kept = [job for job in ours if job.name in same and whole(job)]
+    return kept, [j for j in ours if begun[j.name].source == j.source.resolve()]
+
+
+def check_alike(
+    output: Path, found: Sequence[records.Image], about: Mapping[str, Any]
+) -> None:
+    """Refuse to go on where results of these images were made by other settings."""
+    differing = records.differences(output, found, about)
     if differing:
         message = (
             f"--resume cannot go on in {output}, which was made otherwise: "
             f"{'; '.join(differing)}. Give what was given then, or another --output."
         )
         raise InputError(message)
-    files.sweep(output)
-    size = functools.cache(records.size)  # of a stack it is asked for each frame
-    finished, begun = records.read(output), records.read(output, unfinished=True)
-
-    def same(job: Job, past: records.Past | None) -> bool:
-        return (
-            past is not None
-            and past.source == job.source.resolve()
-            and past.bytes == size(job.source)
-            and past.frames == job.frames
-        )
-
-    def whole(job: Job) -> bool:
-        return all(path.exists() for path in job.results)
-
-    ours = [job for job in found if job.name in begun]
-    kept = [j for j in ours if same(j, finished.get(j.name)) and whole(j)]
-    return kept, [j for j in ours if begun[j.name].source == j.source.resolve()]
 
 
 @contextlib.contextmanager
