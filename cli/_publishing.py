@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 @click.command("verify")
-@click.argument("names", nargs=-1, metavar="[NAME]...")
+@click.argument("names", nargs=-1, metavar="[NAME|ENTRY]...")
 @click.option("--all", "every", is_flag=True, help="All weights, as without NAME.")
 @click.option(
     "--evaluate",
@@ -50,7 +50,8 @@ def verify(
 ) -> None:
     """Check that weights are bit for bit what their entry says.
 
-    Without NAME: all weights on this computer. Nothing is downloaded.
+    Without NAME: all weights on this computer. Nothing is downloaded. An ENTRY is the
+    folder of one, such as `publish` wrote it.
 
     With --evaluate every figure of the cards is measured again, by the datasets,
     configurations and turned copies that the entries state. Exit code 1 if one is off
@@ -68,11 +69,16 @@ def verify(
         raise errors.InputError(message)
     there = []
     for name in names or weights.names():
-        entry = weights.entry(name)
-        if not names and not entry.path.exists():
-            click.echo(f"{name}: not shipped, not checked", err=as_json)
-            continue
-        path = weights.locate(entry.name, offline=True)
+        if (Path(name) / "entry.toml").is_file():
+            entry = weights.read_entry(name, moved=True)
+            weights.check_entry(entry)
+            path = entry.path
+        else:
+            entry = weights.entry(name)
+            if not names and not entry.path.exists():
+                click.echo(f"{name}: not shipped, not checked", err=as_json)
+                continue
+            path = weights.locate(entry.name, offline=True)
         there.append(entry)
         click.echo(
             f"{entry.name}: sha256 {entry.sha256} as expected, {path}", err=as_json

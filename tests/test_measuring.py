@@ -326,6 +326,20 @@ def test_what_is_as_stated_is_verified(zoo: Path, data: Path) -> None:
     assert [each["good"] for each in told] == [True] * 4
 
 
+def test_an_entry_of_ones_own_is_verified_where_it_lies(
+    served: Path, data: Path, tmp_path: Path
+) -> None:
+    folder = Path(shutil.copytree(served / "unet-drawn", tmp_path / "mine"))
+    words = ["verify", folder, "--evaluate", "--data-dir", data]
+    done = invoke(*words)
+    assert done.exit_code == 0, done.output
+    assert "4 of 4 evaluations are as stated" in done.output
+    (folder / "weights.h5").write_bytes(b"other")
+    done = invoke(*words)
+    assert done.exit_code == 2
+    assert "is not the file of" in done.output
+
+
 def test_a_figure_that_is_off_is_told(zoo: Path, data: Path) -> None:
     """In the entry and its card alike; by 0.002 it would be let pass."""
     path = zoo / "unet-drawn" / "entry.toml"

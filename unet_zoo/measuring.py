@@ -178,7 +178,7 @@ def repeat(
     entry names, with the entry's weights or with those beside them that it names.
 
     Args:
-        entry: what `weights.entry` returned.
+        entry: what `weights.entry` or `weights.read_entry` returned.
         load: makes the segmenter of a weights file.
         opened: opens a dataset by its name and `config`.
         progress: called with (frames done, frames in all) of each evaluation.
@@ -279,6 +279,9 @@ def _contradicted(card: Mapping[str, float], stated: Mapping[str, float]) -> str
 
 
 def _weights_of(entry: weights.Entry, of: weights.Evaluation) -> Path:
+    if not of.file and entry.path.exists():
+        weights.check_entry(entry)
+        return entry.path
     if not of.file:
         return weights.locate(entry.name)
     path = entry.folder / of.file
