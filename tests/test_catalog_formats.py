@@ -420,6 +420,18 @@ def test_a_broken_coco_file(tmp_path, annotation, changes, match):
     refused(tmp_path, match)
 
 
+def test_two_records_of_coco_never_share_an_image(tmp_path):
+    names = ("day1/a.tif", "day2/a.tif")
+    write(tmp_path / "images" / "a.tif", picture())
+    coco(tmp_path / "coco.json", BOX, {**BOX, "image_id": 1}, names=names)
+    refused(tmp_path, r"the image .*a\.tif twice, as day1/a\.tif and as day2/a\.tif")
+    for name in names:  # each at its own place, whatever is there besides
+        write(tmp_path / "images" / name, picture())
+    assert len(examples(tmp_path)) == 2
+    coco(tmp_path / "coco.json", BOX, names=("a.tif", "a.tif"))
+    refused(tmp_path, r"names the image a\.tif twice\. Take one of them out")
+
+
 def test_a_json_that_is_something_else(tmp_path):
     write(tmp_path / "a.tif", picture())
     write(tmp_path / "a_mask.tif", cells(1, 2))

@@ -260,7 +260,7 @@ def _coco(path: Path, survey: Survey) -> list[Pair]:
     base = path.parent
     homes = [base, base / "images", base.parent, base.parent / "images"]
     pairs: list[Pair] = []
-    names: set[str] = set()
+    names: dict[Path, str] = {}
     for each in pictured:
         tried = [home / each.name for home in homes]
         tried += [home / Path(each.name).name for home in homes]
@@ -270,11 +270,20 @@ def _coco(path: Path, survey: Survey) -> list[Pair]:
             way_out = f"Put it into {homes[0]} or {homes[1]}, or take it out."
             survey.problems.append(Problem(tried[0], what, way_out))
             continue
-        if each.name in names:
+        # By its file: day1/a.png and day2/a.png may both be found as images/a.png.
+        file = found.resolve()
+        if file in names:
             what = f"{path} names the image {each.name} twice."
-            survey.problems.append(Problem(found, what, "Take one of them out."))
+            way_out = "Take one of them out."
+            if each.name != names[file]:
+                what = (
+                    f"{path} names the image {found} twice, as {names[file]} and as"
+                    f" {each.name}."
+                )
+                way_out = f"Put each at its place below {homes[0]}, or take one out."
+            survey.problems.append(Problem(found, what, way_out))
             continue
-        names.add(each.name)
+        names[file] = each.name
         pairs.append(Pair(stem(found), found, path, each.read, each.shape))
     empty = sum(not each.annotations for each in pictured)
     if empty:
