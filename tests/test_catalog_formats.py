@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import sys
+import warnings
 import zipfile
+from collections.abc import Iterator
 
 import numpy as np
 import pytest
@@ -264,6 +267,9 @@ def ring(top: int, left: int, bottom: int, right: int) -> list:
     return [list(corner) for corner in corners]
 
 
+RING = [ring(2, 2, 12, 12)]
+
+
 def test_geojson_with_holes_parts_and_classes(tmp_path):
     write(tmp_path / "a.tif", picture())
     features = [
@@ -301,7 +307,27 @@ def test_geojson_of_a_region_leaves_the_rest_open(tmp_path):
         ("[]", r"a\.geojson holds no features of GeoJSON"),
         (
             json.dumps([feature([[["x", 1]]])]),
-            r"geometry of feature 1 in .*a\.geojson cannot be read",
+            r"Feature 1 in .*a\.geojson cannot be read \(could not convert",
+        ),
+        ('{"features": null}', r"a\.geojson holds no features of GeoJSON"),
+        ('{"features": 3}', r"a\.geojson holds no features of GeoJSON"),
+        ("[" * 10**5, r"a\.geojson is not JSON"),
+        (json.dumps([feature([[1, 2]])]), r"Feature 1 in .* is not a list of points"),
+        (
+            json.dumps([feature(RING, plane={"z": None})]),
+            r"Feature 1 in .*the z of its plane is None, not 0 or more",
+        ),
+        (
+            json.dumps([feature(RING), feature(RING, plane={"t": "x"})]),
+            r"Feature 2 in .*the t of its plane is 'x'",
+        ),
+        (
+            json.dumps([{"type": "Feature", "geometry": [1]}]),
+            r"Feature 1 in .*`geometry` is not an object but list",
+        ),
+        (
+            json.dumps([{**feature(RING), "properties": [1]}]),
+            r"Feature 1 in .*`properties` is not an object but list",
         ),
     ],
 )
@@ -328,12 +354,13 @@ def test_where_outlines_overlap_the_smaller_object_wins(order):
 def test_of_equal_outlines_the_later_wins_and_the_other_is_told():
     one = outlines.Outline([[np.array(ring(2, 2, 6, 6), float)]])
     outside = outlines.Outline([[np.array(ring(2, 40, 6, 44), float)]])
-    labels, told = outlines.draw([one, one, outside], SHAPE)
+    far = outlines.Outline([[np.array(ring(2, 40, 6, 44), float) * 1e300]])
+    labels, told = outlines.draw([one, one, outside, far], SHAPE)
     assert np.unique(labels).tolist() == [0, 2]
     assert dict(told) == {
         outlines.OVERLAPS: 16,
         outlines.HIDDEN: 1,
-        outlines.TINY: 1,
+        outlines.TINY: 2,
     }
 
 
@@ -412,6 +439,18 @@ def test_coco_in_the_folders_of_the_splits(tmp_path):
             {},
             r"its runs make 10 pixels, its size 24 x 32",
         ),
+        (BOX, {"height": "x"}, r"coco\.json has an image .* cannot be read .*'x'"),
+        ({"category_id": [1]}, {}, r"coco\.json has an image or annotation that can"),
+        (
+            {"segmentation": [[2, 3, 7, float("nan"), 7, 8]]},
+            {},
+            r"segmentation of annotation 0 in .*a coordinate is not finite",
+        ),
+        (
+            {"segmentation": [[2, 3, 7, None, 7, 8]]},
+            {},
+            r"segmentation of annotation 0 in .*a coordinate is not finite",
+        ),
     ],
 )
 def test_a_broken_coco_file(tmp_path, annotation, changes, match):
@@ -438,6 +477,55 @@ def test_a_json_that_is_something_else(tmp_path):
     (tmp_path / "settings.json").write_text('{"images": 3}')
     assert len(examples(tmp_path)) == 1
     refused(tmp_path / "settings.json", r"no `images` and `annotations`")
+
+
+# === Anything in place of a value ===
+
+
+def places(node) -> Iterator[tuple]:
+    """Yield every list or object of JSON with the key of each of its values."""
+    for key in list(node) if isinstance(node, dict) else range(len(node)):
+        yield node, key
+        if isinstance(node[key], dict | list):
+            yield from places(node[key])
+
+
+VALUES = (None, True, -1, 1.5, 1e300, 10**400, float("nan"), "", "x" * 5000)
+
+
+@pytest.mark.parametrize("value", [*VALUES, [], {}, [1], [[1, 2]], {"id": [1]}])
+@pytest.mark.parametrize("kind", ["geojson", "coco"])
+def test_whatever_stands_in_a_file_of_outlines_it_is_taken_or_refused(
+    tmp_path, kind, value
+):
+    write(tmp_path / "a.tif", picture(0, 2 if kind == "geojson" else 0))
+    path = tmp_path / ("a.geojson" if kind == "geojson" else "coco.json")
+    if kind == "geojson":
+        parts = [RING, [ring(2, 24, 6, 28)]]
+        features = [
+            feature(
+                [*RING, ring(5, 5, 8, 8)], "Tumor", plane={"c": -1, "z": 0, "t": 1}
+            ),
+            feature(parts, kind="MultiPolygon"),
+        ]
+        content = {"type": "FeatureCollection", "features": features}
+    else:
+        runs = {"size": SHAPE, "counts": [100, 20, 648]}
+        coco(path, BOX, {"segmentation": runs})
+        content = json.loads(path.read_text())
+    refusals = []
+    for number in range(sum(1 for _ in places(content))):
+        changed = copy.deepcopy(content)
+        owner, key = list(places(changed))[number]
+        owner[key] = value
+        path.write_text(json.dumps(changed))
+        with warnings.catch_warnings(action="error"):
+            try:
+                catalog.open_dataset(tmp_path)
+            except InputError as error:
+                refusals.append(str(error))
+    assert len(refusals) > 5
+    assert all(str(tmp_path) in each for each in refusals)
 
 
 # === Cellpose ===

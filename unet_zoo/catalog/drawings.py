@@ -22,6 +22,8 @@ ENDINGS = ("", "_RoiSet", "_rois")
 SUFFIXES = (".zip", ".roi", ".geojson")
 _POINTS_OF_OVAL = 360
 _LARGEST = 2**28
+# What reading a value of JSON raises where it is not what is expected.
+_WRONG = (OverflowError, TypeError, ValueError)
 
 
 def read(path: Path) -> tuple[list[Outline], Counter[str]]:
@@ -96,29 +98,56 @@ def _geojson(path: Path) -> tuple[list[Outline], Counter[str]]:
     content = _json(path)
     if isinstance(content, dict):
         content = content.get("features", [content])
-    features = [each for each in content if isinstance(each, dict)]
+    listed = content if isinstance(content, list) else []
+    features = [each for each in listed if isinstance(each, dict)]
     if not features or any(each.get("type") != "Feature" for each in features):
         message = f"{path} holds no features of GeoJSON."
         way_out = "In QuPath: File > Export objects as GeoJSON."
         raise Problem(path, message, way_out)
     result, told = [], Counter[str]()
     for number, feature in enumerate(features, start=1):
-        geometry = feature.get("geometry") or {}
         try:
-            polygons = _polygons(geometry)
-        except (TypeError, ValueError, KeyError) as error:
-            message = f"The geometry of feature {number} in {path} cannot be read."
+            outline = _outline(feature)
+        except _WRONG as error:
+            message = f"Feature {number} in {path} cannot be read ({error})."
             way_out = "Export the objects anew from QuPath, or take the feature out."
             raise Problem(path, message, way_out) from error
-        if not polygons:
+        if outline is None:
             told[outlines.FLAT] += 1
-            continue
-        plane = geometry.get("plane") or {}
-        page = max(int(plane.get("z", 0)), int(plane.get("t", 0)))
-        result.append(
-            Outline(polygons, role=_role(class_of(feature)), page=page or None)
-        )
+        else:
+            result.append(outline)
     return result, told
+
+
+def _outline(feature: Mapping[str, Any]) -> Outline | None:
+    """Return the outline of a feature, None where it has no area.
+
+    Raises one of `_WRONG` where a value is of the wrong kind.
+    """
+    geometry = _member(feature, "geometry")
+    polygons = _polygons(geometry)
+    plane = _member(geometry, "plane")
+    page = max(_index(plane, "z"), _index(plane, "t"))
+    role = _role(class_of(feature))
+    return Outline(polygons, role=role, page=page or None) if polygons else None
+
+
+def _member(owner: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    """Return an object within another one, empty where there is none."""
+    found = owner.get(name)
+    if found is not None and not isinstance(found, dict):
+        message = f"`{name}` is not an object but {type(found).__name__}"
+        raise TypeError(message)
+    return found or {}
+
+
+def _index(plane: Mapping[str, Any], axis: str) -> int:
+    """Return a position along an axis, from 0."""
+    index = plane.get(axis, 0)
+    if isinstance(index, str) or index is None or int(index) != index or index < 0:
+        message = f"the {axis} of its plane is {index!r}, not 0 or more"
+        raise ValueError(message)
+    return int(index)
 
 
 def class_of(feature: Mapping[str, Any]) -> str:
@@ -127,8 +156,7 @@ def class_of(feature: Mapping[str, Any]) -> str:
     >>> class_of({"properties": {"classification": {"name": "Tumor"}}})
     'Tumor'
     """
-    properties = feature.get("properties") or {}
-    kind = properties.get("classification") or {}
+    kind = _member(feature, "properties").get("classification")
     name = kind.get("name") if isinstance(kind, dict) else kind
     return name if isinstance(name, str) else ""
 
@@ -147,11 +175,23 @@ def _polygons(geometry: Mapping[str, Any]) -> list[list[np.ndarray]]:
             polygons = list(coordinates or [])
         case _:
             return []
-    rings = [[np.array(r, float)[:, :2] for r in each] for each in polygons if each]
-    if any(not np.isfinite(ring).all() for each in rings for ring in each):
+    return [[_ring(points) for points in each] for each in polygons if each]
+
+
+def _ring(points: Any) -> np.ndarray:
+    """Return float (N, 2), x and y of points that may have more coordinates."""
+    ring = np.array(points, float)
+    if ring.ndim != 2 or ring.shape[1] < 2:
+        message = "a ring is not a list of points [x, y]"
+        raise ValueError(message)
+    return _finite(ring[:, :2])
+
+
+def _finite(ring: np.ndarray) -> np.ndarray:
+    if not np.isfinite(ring).all():
         message = "a coordinate is not finite"
         raise ValueError(message)
-    return rings
+    return ring
 
 
 # === COCO ===
@@ -183,8 +223,10 @@ class Pictured:
         try:
             if isinstance(drawn, dict):
                 return outlines.of_mask(bitmap(drawn), role)
-            rings = [np.array(each, float).reshape(-1, 2) for each in drawn or []]
-        except (KeyError, TypeError, ValueError) as error:
+            rings = [
+                _finite(np.array(each, float).reshape(-1, 2)) for each in drawn or []
+            ]
+        except (KeyError, *_WRONG) as error:
             which = annotation.get("id", "without id")
             message = (
                 f"The segmentation of annotation {which} in {self.file} cannot be read"
@@ -209,11 +251,16 @@ def is_coco(path: Path) -> bool:
 def coco(path: Path) -> tuple[list[Pictured], int]:
     """Return the images that a COCO file names, and the number of its classes."""
     content = _json(path)
-    if not isinstance(content, dict) or not {"images", "annotations"} <= content.keys():
+    lists = content if isinstance(content, dict) else {}
+    if not all(isinstance(lists.get(name), list) for name in ("images", "annotations")):
         message = f"{path} has no `images` and `annotations`; it is not COCO's JSON."
         raise Problem(path, message, "Give a COCO file of object segmentation.")
     of_image: dict[Any, list[Any]] = {}
     try:
+        for each in [*content["images"], *content["annotations"]]:
+            if not isinstance(each, dict):
+                message = f"it is not an object but {type(each).__name__}"
+                raise TypeError(message)
         for each in content["images"]:
             of_image[each["id"]] = []
         for each in content["annotations"]:
@@ -222,16 +269,19 @@ def coco(path: Path) -> tuple[list[Pictured], int]:
             Pictured(path, str(each["file_name"]), _size(each), of_image[each["id"]])
             for each in content["images"]
         ]
-    except (KeyError, TypeError) as error:
+        classes = {each.get("category_id") for each in content["annotations"]}
+    except KeyError as error:
         message = (
             f"{path} is not whole: {error} is missing, in an image or annotation or"
             " as the image that an annotation belongs to."
         )
         raise Problem(path, message, "Export it anew.") from error
+    except _WRONG as error:
+        message = f"{path} has an image or annotation that cannot be read ({error})."
+        raise Problem(path, message, "Export it anew.") from error
     if not found:
         message = f"{path} names no images."
         raise Problem(path, message, "Export it anew with its images.")
-    classes = {each.get("category_id") for each in content["annotations"]}
     return found, len(classes)
 
 
@@ -290,6 +340,6 @@ def _json(path: Path) -> Any:
     except OSError as error:
         message = f"Cannot read {path}: {(error.strerror or str(error)).lower()}."
         raise Problem(path, message) from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         message = f"{path} is not JSON: {error}."
         raise Problem(path, message, "Export it anew; it may be cut off.") from error

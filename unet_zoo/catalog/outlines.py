@@ -113,11 +113,12 @@ def _cut(
     if not points:
         return (slice(0, 0), slice(0, 0)), np.zeros((0, 0), bool)
     every = np.concatenate(points)
-    left, top = np.maximum(np.floor(every.min(axis=0)), 0).astype(int)
-    right, bottom = np.minimum(np.ceil(every.max(axis=0)), shape[::-1]).astype(int)
+    # Clipped on both sides: whole numbers end before the coordinates of a file do.
+    left, top = np.clip(np.floor(every.min(axis=0)), 0, shape[::-1]).astype(int)
+    right, bottom = np.clip(np.ceil(every.max(axis=0)), 0, shape[::-1]).astype(int)
     size = (max(0, bottom - top), max(0, right - left))
     inside = np.zeros(size, bool)
-    for rings in outline.polygons:
+    for rings in outline.polygons if inside.size else ():
         one = np.zeros(size, bool)
         for ring in rings:
             # Centres of pixels lie at halves of these coordinates.

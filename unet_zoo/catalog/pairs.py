@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
@@ -264,7 +265,8 @@ def _coco(path: Path, survey: Survey) -> list[Pair]:
     for each in pictured:
         tried = [home / each.name for home in homes]
         tried += [home / Path(each.name).name for home in homes]
-        found = next((file for file in tried if file.is_file()), None)
+        # Unlike Path.is_file, false for what cannot be the name of a file.
+        found = next((file for file in tried if os.path.isfile(file)), None)
         if found is None:
             what = f"{path} names the image {each.name}, which is not there."
             way_out = f"Put it into {homes[0]} or {homes[1]}, or take it out."
