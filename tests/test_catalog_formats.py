@@ -289,6 +289,19 @@ def test_geojson_with_holes_parts_and_classes(tmp_path):
         np.testing.assert_array_equal(found.labels, expected)
 
 
+@pytest.mark.parametrize("later", [{"z": 1}, {"t": 1}, {"c": -1, "z": 0, "t": 1}])
+def test_geojson_without_a_plane_is_of_the_first_page(tmp_path, later):
+    """As QuPath means it: it leaves out the plane of what lies on the first."""
+    write(tmp_path / "a.tif", picture(0, 3))
+    content = [feature(RING), feature([ring(2, 24, 6, 28)], plane=later)]
+    (tmp_path / "a.geojson").write_text(json.dumps(content))
+    labels = [each.labels for each in examples(tmp_path)]
+    assert [np.count_nonzero(each) for each in labels] == [100, 16, 0]
+    (tmp_path / "a.geojson").write_text(json.dumps(content[:1]))
+    labels = [each.labels for each in examples(tmp_path)]
+    assert [np.count_nonzero(each) for each in labels] == [100, 0, 0]
+
+
 def test_geojson_of_a_region_leaves_the_rest_open(tmp_path):
     write(tmp_path / "a.tif", picture())
     content = [feature([ring(2, 2, 20, 20)], "Region*"), feature([ring(4, 4, 9, 9)])]

@@ -228,6 +228,19 @@ def test_what_is_written_can_be_trained_on(tmp_path, kind):
     np.testing.assert_array_equal(example.labels, expected.reshape(SHAPE))
 
 
+@pytest.mark.parametrize("kind", ["geojson", "rois"])
+def test_outlines_of_a_stack_are_read_on_the_page_they_were_found_on(tmp_path, kind):
+    labels = film()
+    labels[1] = labels[1, ::-1]
+    found = outputs.Result(labels, labels.astype("uint8"), name="a.tif")
+    images.write_tiff(tmp_path / "a.tif", found.image, "TYX")
+    found.save(tmp_path, kind, stem="a")
+    examples = catalog.open_dataset(tmp_path).examples("all")
+    for example, frame in zip(examples, labels, strict=True):
+        _, expected = np.unique(frame, return_inverse=True)
+        np.testing.assert_array_equal(example.labels, expected.reshape(SHAPE))
+
+
 # --- Lists -------------------------------------------------------------------
 
 

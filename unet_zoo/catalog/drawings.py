@@ -126,10 +126,10 @@ def _outline(feature: Mapping[str, Any]) -> Outline | None:
     """
     geometry = _member(feature, "geometry")
     polygons = _polygons(geometry)
-    plane = _member(geometry, "plane")
+    plane = _member(geometry, "plane")  # left out by QuPath where it is the first
     page = max(_index(plane, "z"), _index(plane, "t"))
     role = _role(class_of(feature))
-    return Outline(polygons, role=role, page=page or None) if polygons else None
+    return Outline(polygons, role=role, page=page) if polygons else None
 
 
 def _member(owner: Mapping[str, Any], name: str) -> Mapping[str, Any]:
