@@ -243,6 +243,16 @@ def test_an_image_without_its_mask(tmp_path):
     refused(tmp_path, r"The image .*t1\.png has no mask\. Expected one in .*masks")
 
 
+def test_names_that_a_mask_may_have_are_told_once_each(tmp_path):
+    for name in ("a.png", "a_masks.png", "b.ome.tif"):
+        write(tmp_path / name, cells(1, 2))
+    refused(tmp_path, r"no mask\. Expected one in .*, named b_masks with the suffix")
+    for name in ("a", "b"):
+        write(tmp_path / "apart" / "images" / f"{name}.png", picture())
+    write(tmp_path / "apart" / "masks" / "a.png", cells(1, 2))
+    refused(tmp_path / "apart", r"named b or b_masks with the suffix")
+
+
 def test_a_mask_without_its_image(tmp_path):
     write_pairs(tmp_path, 3)
     (tmp_path / "images" / "t1.png").unlink()

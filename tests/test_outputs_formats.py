@@ -228,6 +228,21 @@ def test_what_is_written_can_be_trained_on(tmp_path, kind):
     np.testing.assert_array_equal(example.labels, expected.reshape(SHAPE))
 
 
+@pytest.mark.parametrize("apart", [False, True])
+@pytest.mark.parametrize("kind", ["labels", "geojson", "rois"])
+def test_results_of_an_ome_tiff_pair_with_it(tmp_path, kind, apart):
+    labels = objects()
+    found = outputs.Result(labels, labels.astype("uint8"), name="a.ome.tif")
+    place, there = (
+        tmp_path / name if apart else tmp_path for name in ("images", "masks")
+    )
+    place.mkdir(exist_ok=True)
+    images.write_tiff(place / found.name, found.image, "YX", ome=True)
+    found.save(there, kind)
+    (example,) = catalog.open_dataset(tmp_path).examples("all")
+    np.testing.assert_array_equal(example.labels > 0, labels > 0)
+
+
 @pytest.mark.parametrize("kind", ["geojson", "rois"])
 def test_outlines_of_a_stack_are_read_on_the_page_they_were_found_on(tmp_path, kind):
     labels = film()

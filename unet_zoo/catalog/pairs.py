@@ -152,8 +152,9 @@ def _matched(
     pairs = []
     for picture in pictures:
         name = stem(picture)
-        # Cellpose names an image 001_img and its mask 001_masks.
-        bases = [name, name.removesuffix("_img")]
+        # Cellpose names an image 001_img and its mask 001_masks; `segment` names what
+        # it makes of a.ome.tif a.ome_masks.tif.
+        bases = [name, name.removesuffix("_img"), picture.stem]
         expected = [name] if same_name else []
         expected += [base + suffix for base in bases for suffix in images.MASK_SUFFIXES]
         outlined = [
@@ -169,10 +170,11 @@ def _matched(
             continue
         has = " and ".join(mask.name for mask in found)
         has = f"has two masks, {has}" if found else "has no mask"
+        likely = f"{name} or {name}_masks" if same_name else f"{name}_masks"
         way_out = (
-            f"Expected one in {where}, named {expected[0]} or {name}_masks with the"
-            " suffix of an image (PNG, TIFF). Add it, or take the image away; an image"
-            " without objects has a mask that is 0 throughout."
+            f"Expected one in {where}, named {likely} with the suffix of an image (PNG,"
+            " TIFF). Add it, or take the image away; an image without objects has a"
+            " mask that is 0 throughout."
         )
         pickles = [picture.parent / f"{base}_seg.npy" for base in bases]
         pickles = [each for each in pickles if each.exists()]
