@@ -115,6 +115,31 @@ def test_binary_masks_become_objects(tmp_path, white):
     assert sorted(np.unique(labels, return_counts=True)[1][1:]) == [1, 20, 20]
 
 
+@pytest.mark.parametrize(
+    ("first", "second", "counts"),
+    [
+        (cells(255, 255), cells(1, 1), (2, 2)),
+        (cells(255, 255), cells(), (2, 0)),
+        (cells(255, 255).astype("uint16") * 257, cells(255, 255), (2, 2)),
+        # Beside one id per object: white is no id, 1 is one.
+        (cells(255, 255), cells(1, 2), (2, 2)),
+        (cells(1, 1), cells(1, 2), (1, 2)),
+        (cells(5, 5), cells(7, 7), (1, 1)),
+        (cells(255, 255), cells(1, 255), (2, 2)),
+    ],
+)
+def test_regions_are_objects_where_masks_do_not_say_which_is_which(
+    tmp_path, first, second, counts
+):
+    for split, mask in (("train", first), ("test", second)):
+        write(tmp_path / split / "images" / "a.png", picture())
+        write(tmp_path / split / "masks" / "a.tif", mask)
+    dataset = catalog.open_dataset(tmp_path)
+    for split, count in zip(("train", "test"), counts, strict=True):
+        (example,) = dataset.examples(split)
+        assert len(np.unique(example.labels[example.labels > 0])) == count
+
+
 def test_one_frame_may_be_empty(tmp_path):
     write_pairs(tmp_path, 3)
     write(tmp_path / "masks" / "t1.png", cells())

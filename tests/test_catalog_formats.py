@@ -205,6 +205,22 @@ def test_rois_become_objects(tmp_path, name, place):
     assert "1 outlines without an area" in note
 
 
+@pytest.mark.parametrize("given", [".", "pairs.csv"])
+def test_rois_do_not_change_what_a_mask_means(tmp_path, given):
+    for name in "ab":
+        write(tmp_path / f"{name}.tif", picture())
+    write(tmp_path / "a_mask.tif", cells(255, 255, 255))
+    rois(tmp_path / "b_RoiSet.zip", roi("POLYGON", SQUARE))
+    rows = ("image,mask", "a.tif,a_mask.tif", "b.tif,b_RoiSet.zip")
+    (tmp_path / "pairs.csv").write_text("\n".join(rows))
+    dataset = catalog.open_dataset(tmp_path / given)
+    labels = [each.labels for each in dataset.examples("all")]
+    np.testing.assert_array_equal(labels[0], cells(1, 2, 3))
+    np.testing.assert_array_equal(labels[1], cells(1))
+    assert "0 and 255 only: each connected region is taken" in dataset.note
+    assert "1 are drawn from outlines" in dataset.note
+
+
 def test_a_single_roi_and_an_image_without_any(tmp_path):
     write(tmp_path / "a.tif", picture())
     (tmp_path / "a.roi").write_bytes(roi("POLYGON", SQUARE).tobytes())

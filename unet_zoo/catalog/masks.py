@@ -15,6 +15,9 @@ from unet_zoo.catalog.outlines import Outline
 from unet_zoo.catalog.problems import Problem, problem_of
 from unet_zoo.errors import InputError
 
+# What programs write for white: no id of an object, whatever other masks hold.
+WHITE = (255, 65535)
+
 Drawn = Callable[[], tuple[list[Outline], Counter[str]]]
 
 
@@ -38,7 +41,8 @@ class Page:
     """One image (Y, X, C) with its mask int32 (Y, X), as the files have them.
 
     `drawn` is true where the mask was made of outlines, which are objects always;
-    `told` counts what happened to them.
+    `told` counts what happened to them. `only` is the one value beside 0 (and -1) that
+    the file holds in all of its pages, None where it holds none or several.
     """
 
     name: str
@@ -46,6 +50,7 @@ class Page:
     mask: np.ndarray
     drawn: bool
     told: Counter[str]
+    only: int | None = None
 
 
 def read(pair: Pair) -> list[Page]:
@@ -67,8 +72,10 @@ def read(pair: Pair) -> list[Page]:
         )
         raise Problem(pair.mask, what, "Every page needs its mask.")
     _equal(pair, stack.shape[1:3], masks.shape[1:])
+    top = int(masks.max())
+    only = None if top < 1 or ((masks > 0) & (masks < top)).any() else top
     return [
-        Page(name, image, mask, False, Counter())
+        Page(name, image, mask, False, Counter(), only)
         for name, image, mask in zip(names, stack, masks, strict=True)
     ]
 
@@ -163,6 +170,8 @@ class Meaning:
         self.path, self.pages, self.stacks = path, 0, 0
         self.values: set[int] = set()
         self.drawn = 0
+        self._white: set[int] = set()  # what white masks hold, and what the others do
+        self._ids: set[int] = set()
         self.told: Counter[str] = Counter()
         self._channels: dict[int, tuple[Path, str]] = {}
 
@@ -173,14 +182,22 @@ class Meaning:
             self.pages += 1
             self.drawn += page.drawn
             self.told += page.told
-            self.values.update(np.unique(page.mask).tolist())
+            values = set(np.unique(page.mask).tolist())
+            self.values |= values
+            if not page.drawn:
+                found = self._white if page.only in WHITE else self._ids
+                found |= {value for value in values if value > 0}
             channels = page.image.shape[-1]
             self._channels.setdefault(channels, (pair.image, page.name))
 
     @property
     def binary(self) -> bool:
-        """Return whether masks hold one value beside 0, and regions are the objects."""
-        return not self.drawn and sum(value > 0 for value in self.values) == 1
+        """Return whether no mask says which object is which: regions are the objects.
+
+        So it is where masks hold one value beside 0, the same in all that are not
+        white. Outlines are left out of account.
+        """
+        return len(self._ids) < 2 and bool(self._ids | self._white)
 
     def problems(self) -> list[Problem]:
         """Return what is wrong with all masks or images together."""
@@ -207,7 +224,8 @@ class Meaning:
 
     def labels(self, page: Page) -> np.ndarray:
         """Return the labels of a page, int32 (Y, X)."""
-        return _components(page.mask) if self.binary else page.mask
+        regions = page.only is not None and (self.binary or page.only in WHITE)
+        return _components(page.mask) if regions else page.mask
 
     @property
     def kind(self) -> str:
@@ -220,14 +238,17 @@ class Meaning:
         """Return the sentence that says what was understood."""
         what = "masks hold one id per object (instances)"
         if self.binary:
-            value = max(self.values)
+            value = " or ".join(map(str, sorted(self._ids | self._white)))
             what = (
                 f"masks hold 0 and {value} only: each connected region is taken as an"
                 " object"
             )
         elif self.drawn == self.pages:
             what = "each outline is an object (instances)"
-        elif self.drawn:
+        elif self._white:
+            value = " or ".join(map(str, sorted(self._white)))
+            what += f", those of {value} alone one connected region per object"
+        if 0 < self.drawn < self.pages:
             what += f", {self.drawn} are drawn from outlines"
         if -1 in self.values:
             what += "; -1 is not annotated"
