@@ -242,6 +242,36 @@ def test_rois_know_their_page(tmp_path):
     refused(tmp_path, r"outlines on page 4; the image .*film\.tif has 3 pages")
 
 
+def test_rois_of_a_hyperstack_know_their_z_and_t(tmp_path):
+    axes = {"metadata": {"axes": "TZYX"}, "ome": True}
+    write(tmp_path / "film.tif", picture(0, 6).reshape(3, 2, *SHAPE), **axes)
+    both, plane, time, every = (roi("POLYGON", SQUARE) for _ in range(4))
+    both.z_position, both.t_position = 2, 3
+    plane.z_position, time.t_position = 2, 1
+    for made, pages in (
+        (both, [5]),
+        (plane, [1, 3, 5]),
+        (time, [0, 1]),
+        (every, [0, 1, 2, 3, 4, 5]),
+    ):
+        rois(tmp_path / "film_RoiSet.zip", made)
+        found = [n for n, e in enumerate(examples(tmp_path)) if e.labels.any()]
+        assert found == pages
+    both.z_position = 3
+    rois(tmp_path / "film_RoiSet.zip", both)
+    refused(tmp_path, r"outlines on z 3 of t 3; the image .*film\.tif has 6 pages")
+
+
+@pytest.mark.parametrize("axes", ["TYX", "ZYX"])
+@pytest.mark.parametrize("named", ["position", "z_position", "t_position"])
+def test_pages_of_a_film_may_be_counted_along_any_axis(tmp_path, axes, named):
+    write(tmp_path / "a.tif", picture(0, 3), metadata={"axes": axes}, ome=True)
+    made = roi("POLYGON", SQUARE)
+    setattr(made, named, 2)
+    rois(tmp_path / "a_RoiSet.zip", made)
+    assert [e.labels.any() for e in examples(tmp_path)] == [False, True, False]
+
+
 def test_an_archive_that_unpacks_to_too_much(tmp_path, monkeypatch):
     write(tmp_path / "a.tif", picture())
     rois(tmp_path / "a.zip", roi("POLYGON", SQUARE))

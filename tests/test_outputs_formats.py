@@ -243,17 +243,64 @@ def test_results_of_an_ome_tiff_pair_with_it(tmp_path, kind, apart):
     np.testing.assert_array_equal(example.labels > 0, labels > 0)
 
 
+# Axes and their sizes, and of which axis a frame's number, from 0, are z and t.
+STACKS = {
+    "TYX": ((3,), lambda t: (0, t)),
+    "ZYX": ((4,), lambda z: (z, 0)),
+    "TZYX": ((3, 2), lambda t, z: (z, t)),
+    "ZTYX": ((2, 3), lambda z, t: (z, t)),
+    "TCYX": ((3, 2), lambda t: (0, t)),
+    "TZCYX": ((2, 3, 2), lambda t, z: (z, t)),
+}
+
+
+def segmented(tmp_path, axes: str) -> tuple[outputs.Result, list]:
+    """Return the result of a file with these axes, and (z, t) of its frames."""
+    sizes, place = STACKS[axes]
+    frames = sizes[: len(axes.rstrip("CYX"))]
+    array = np.zeros((*sizes, *SHAPE), "uint8")
+    tifffile.imwrite(
+        tmp_path / "a.tif", array, ome=True, metadata={"axes": axes},
+        photometric="minisblack",
+    )  # fmt: skip
+    labels = np.zeros((np.prod(frames), *SHAPE), int)
+    for number in range(len(labels)):  # an object each that is nowhere else, and more
+        labels[number, 2 + 4 * number : 5 + 4 * number, 3:20] = 1
+        labels[number, 30:40, 30:60] = objects()[10:20, 5:35]
+    with images.open_image(tmp_path / "a.tif", channel=0) as image:
+        found = outputs.Result(labels, labels, name="a.tif", planes=image.planes)
+    return found, [place(*each) for each in np.ndindex(*frames)]
+
+
+@pytest.mark.parametrize("axes", STACKS)
 @pytest.mark.parametrize("kind", ["geojson", "rois"])
-def test_outlines_of_a_stack_are_read_on_the_page_they_were_found_on(tmp_path, kind):
-    labels = film()
-    labels[1] = labels[1, ::-1]
-    found = outputs.Result(labels, labels.astype("uint8"), name="a.tif")
-    images.write_tiff(tmp_path / "a.tif", found.image, "TYX")
+def test_outlines_of_a_stack_are_read_on_the_page_they_were_found_on(
+    tmp_path, kind, axes
+):
+    found, _ = segmented(tmp_path, axes)
     found.save(tmp_path, kind, stem="a")
     examples = catalog.open_dataset(tmp_path).examples("all")
-    for example, frame in zip(examples, labels, strict=True):
+    for example, frame in zip(examples, found.labels, strict=True):
         _, expected = np.unique(frame, return_inverse=True)
         np.testing.assert_array_equal(example.labels, expected.reshape(SHAPE))
+
+
+@pytest.mark.parametrize("axes", STACKS)
+def test_outlines_say_their_z_and_t_as_qupath_and_imagej_count_them(tmp_path, axes):
+    roifile = pytest.importorskip("roifile")
+    found, places = segmented(tmp_path, axes)
+    plain, zipped = found.save(tmp_path, ("geojson", "rois"), stem="a")
+    planes = [
+        each["geometry"]["plane"] for each in json.loads(plain.read_text())["features"]
+    ]
+    assert {each["c"] for each in planes} == {-1}
+    assert list(dict.fromkeys((each["z"], each["t"]) for each in planes)) == places
+    for roi in roifile.roiread(zipped):
+        number = int(roi.name[1:4])
+        z, t = places[number]
+        hyperstack = len(axes) > 3  # of several axes ImageJ makes one
+        seen = (roi.position, roi.c_position, roi.z_position, roi.t_position)
+        assert seen == ((0, 0, z + 1, t + 1) if hyperstack else (number + 1, 0, 0, 0))
 
 
 # --- Lists -------------------------------------------------------------------

@@ -11,7 +11,7 @@ import pytest
 import skimage.measure
 
 import unet_zoo
-from unet_zoo import outputs
+from unet_zoo import images, outputs
 from unet_zoo.errors import InputError
 
 
@@ -184,3 +184,6 @@ def test_what_does_not_fit_is_refused():
     ):
         with pytest.raises(InputError, match=words):
             outputs.Result(found, image)
+    stack, planes = np.zeros((4, 5, 6), int), images.Planes("TZ", (2, 3))
+    with pytest.raises(InputError, match="`planes` must be of the 4 frames"):
+        outputs.Result(stack, stack, planes=planes)

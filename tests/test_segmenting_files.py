@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import keras
@@ -116,6 +117,26 @@ def test_the_command_understands_the_file_as_told(model, stack, tmp_path):
     labels = tifffile.imread(output / "stack.ome_masks.tif")
     np.testing.assert_array_equal(labels, model.segment(STACK[:, 1, ..., None]))
     assert "rescaled" not in done.stderr
+
+
+def test_outlines_have_the_z_and_t_of_the_file(model, tmp_path):
+    source, weights = tmp_path / "a.ome.tif", tmp_path / "w.h5"
+    array = STACK[:, :, None].repeat(2, axis=2)
+    metadata = {"axes": "TZCYX"}
+    tifffile.imwrite(source, array, photometric="minisblack", metadata=metadata)
+    model.save(weights)
+    with images.open_image(source, channel=0) as image:
+        model.segment(image, min_size=2).save(tmp_path, "geojson", stem="a")
+    command = ("--model", weights, "--output", tmp_path / "out", "--write", "geojson")
+    done = segment(source, *command, "--channel", 0, "--min-size", 2)
+    assert done.exit_code == 0, done.output
+    for path in (tmp_path / "a.geojson", tmp_path / "out" / "a.ome.geojson"):
+        planes = [
+            each["geometry"]["plane"]
+            for each in json.loads(path.read_text())["features"]
+        ]
+        found = list(dict.fromkeys((each["z"], each["t"]) for each in planes))
+        assert found == [(0, 0), (1, 0), (0, 1), (1, 1)]
 
 
 def test_guesses_are_told_once_and_overridden(model, tmp_path):

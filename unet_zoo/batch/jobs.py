@@ -127,6 +127,7 @@ class Job:
         scaled: the network sees it at the pixel size that it was trained at.
         large: it does not fit into the memory, and is segmented in pieces.
         frame: the only one of the file that is segmented; None: all.
+        planes: where the frames lie in the file; None: there is one.
     """
 
     source: Path
@@ -137,6 +138,7 @@ class Job:
     scaled: bool = False
     large: bool = False
     frame: int | None = None
+    planes: images.Planes | None = None
 
     @property
     def key(self) -> tuple[Path, int | None]:
@@ -293,6 +295,7 @@ def opened(
                     known,
                     bool(settings.kinds)
                     and pieces.is_large(image.shape, settings.max_memory),
+                    planes=image.planes,
                 )
         except (*BROKEN, OSError) as error:
             wrong.append(broken(source, error))
@@ -311,7 +314,9 @@ def apart(jobs: Sequence[Job]) -> list[Job]:
         shape = (1, *job.shape[1:])
         large = pieces.is_large(shape, job.settings.max_memory)
         found += [
-            dataclasses.replace(job, shape=shape, large=large, frame=number)
+            dataclasses.replace(
+                job, shape=shape, large=large, frame=number, planes=None
+            )
             for number in range(job.frames)
         ]
     return found

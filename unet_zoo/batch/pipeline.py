@@ -222,6 +222,7 @@ class _Work:
         frames = [self._frames[number] for number in range(self.job.frames)]
         single = len(frames) == 1
         result = frames[0] if single else outputs.Result.stack(frames, self._image)
+        result.planes = self.job.planes
         outputs.write(
             result,
             self.job.output,

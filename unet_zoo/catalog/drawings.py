@@ -65,8 +65,12 @@ def _rois(path: Path) -> tuple[list[Outline], Counter[str]]:
         if not rings:
             told[outlines.FLAT] += 1
             continue
-        page = max(roi.position, roi.t_position, roi.z_position) - 1
-        result.append(Outline([rings], page=page if page >= 0 else None))
+        page, z, t = (
+            place - 1 if place > 0 else None  # 0: all of them
+            for place in (roi.position, roi.z_position, roi.t_position)
+        )
+        plane = None if z is None and t is None else (z, t)
+        result.append(Outline([rings], page=page, plane=plane))
     return result, told
 
 
@@ -127,9 +131,9 @@ def _outline(feature: Mapping[str, Any]) -> Outline | None:
     geometry = _member(feature, "geometry")
     polygons = _polygons(geometry)
     plane = _member(geometry, "plane")  # left out by QuPath where it is the first
-    page = max(_index(plane, "z"), _index(plane, "t"))
+    place = _index(plane, "z"), _index(plane, "t")
     role = _role(class_of(feature))
-    return Outline(polygons, role=role, page=page) if polygons else None
+    return Outline(polygons, role=role, plane=place) if polygons else None
 
 
 def _member(owner: Mapping[str, Any], name: str) -> Mapping[str, Any]:

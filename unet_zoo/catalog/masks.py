@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections import Counter
-from collections.abc import Callable
+from collections import Counter, defaultdict
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -88,20 +88,44 @@ def _drawn(pair: Pair, drawn: Drawn, stack: np.ndarray, names: list[str]) -> lis
     for each in found:
         if each.shape is not None:
             _equal(pair, shape, each.shape)
-    last = max((each.page or 0 for each in found), default=0)
-    if len(stack) > 1 and last >= len(stack):
-        what = (
-            f"{pair.mask} has outlines on page {last + 1}; the image {pair.image} has"
-            f" {len(stack)} pages."
-        )
-        raise Problem(pair.mask, what, "Give the image that they were drawn on.")
+    # ROIs of a single image may still carry the slice of the stack it was.
+    on = [found] if len(stack) == 1 else _by_page(pair, found, len(stack))
     pages = []
-    for number, (name, image) in enumerate(zip(names, stack, strict=True)):
-        # ROIs of a single image may still carry the slice of the stack it was.
-        here = [e for e in found if len(stack) == 1 or e.page in (None, number)]
+    for name, image, here in zip(names, stack, on, strict=True):
         labels, told = outlines.draw(here, shape)
         pages.append(Page(name, image, labels, True, told + left_out))
         left_out = Counter()
+    return pages
+
+
+def _by_page(pair: Pair, found: list[Outline], count: int) -> list[list[Outline]]:
+    """Return the outlines on each page of a stack."""
+    with images.open_image(pair.image) as image:
+        planes = image.planes
+    at: dict[tuple[int | None, int | None], list[int]] = defaultdict(list)
+    for number in range(count):
+        z, t = planes.place(number)
+        for place in ((z, t), (z, None), (None, t)):
+            at[place].append(number)
+    pages: list[list[Outline]] = [[] for _ in range(count)]
+    for outline in found:
+        on: Sequence[int] = range(count)
+        numbers = [n for n in (outline.page, *(outline.plane or ())) if n is not None]
+        if outline.plane is not None and planes.both:
+            on = at.get(outline.plane, [])
+            names = zip("zt", outline.plane, strict=True)
+            where = " of ".join(f"{name} {n + 1}" for name, n in names if n is not None)
+        elif numbers:
+            # Programs differ in whether they count pages along z or t.
+            on, where = on[max(numbers) :][:1], f"page {max(numbers) + 1}"
+        if not on:
+            what = (
+                f"{pair.mask} has outlines on {where}; the image {pair.image} has"
+                f" {count} pages."
+            )
+            raise Problem(pair.mask, what, "Give the image that they were drawn on.")
+        for number in on:
+            pages[number].append(outline)
     return pages
 
 

@@ -29,6 +29,7 @@ class Outline:
         shape: (Y, X) of the image that the bitmap was made for.
         role: "object", "ignore" (not annotated) or "region" (all around is not).
         page: of a stack, from 0; None: every page.
+        plane: (z, t) of a stack in place of a page, from 0; None in it: every one.
     """
 
     polygons: Sequence[Sequence[np.ndarray]] = ()
@@ -37,6 +38,7 @@ class Outline:
     shape: tuple[int, ...] | None = None
     role: str = "object"
     page: int | None = None
+    plane: tuple[int | None, int | None] | None = None
 
 
 def of_mask(mask: np.ndarray, role: str = "object") -> Outline:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from unet_zoo.images.axes import Planes
 from unet_zoo.images.finding import MASK_SUFFIXES, READABLE, SUFFIXES, find
 from unet_zoo.images.reading import Image, open_image, read, read_one
 from unet_zoo.images.values import normalize, rescale, rescale_labels, to_uint8
@@ -12,6 +13,7 @@ __all__ = [
     "READABLE",
     "SUFFIXES",
     "Image",
+    "Planes",
     "find",
     "normalize",
     "open_image",

@@ -29,6 +29,54 @@ _COLOURS = 4  # an axis at the end of at most so many values is taken for colour
 
 
 @dataclass(frozen=True)
+class Planes:
+    """Where the frames of an image lie in its file, as other programs count.
+
+    Attributes:
+        axes: a letter for each axis that counts frames, as stored.
+        sizes: of these axes.
+        channels: of the file, whichever of them are read; colours are one.
+
+    >>> stacks = Planes("TZ", (2, 3))
+    >>> [stacks.place(frame) for frame in range(4)]
+    [(0, 0), (1, 0), (2, 0), (0, 1)]
+    >>> stacks.hyperstack, Planes("T", (9,)).hyperstack, Planes("T", (9,), 2).hyperstack
+    (True, False, True)
+    """
+
+    axes: str
+    sizes: tuple[int, ...]
+    channels: int = 1
+
+    @property
+    def count(self) -> int:
+        """Return the number of frames."""
+        return math.prod(self.sizes)
+
+    @property
+    def both(self) -> bool:
+        """Return whether there are several z and several t."""
+        along_z = self.sizes[self.axes.index("Z")] if "Z" in self.axes else 1
+        return 1 < along_z < self.count
+
+    @property
+    def hyperstack(self) -> bool:
+        """Return whether ImageJ counts channels, z and t in place of slices."""
+        return self.both or (self.channels > 1 and self.count > 1)
+
+    def place(self, frame: int) -> tuple[int, int]:
+        """Return z and t of a frame, from 0; t counts along every axis but Z."""
+        z = t = 0
+        indices = np.unravel_index(frame, self.sizes or (1,))
+        for name, size, index in zip(self.axes, self.sizes, indices, strict=False):
+            if name == "Z":
+                z = int(index)
+            else:
+                t = t * size + int(index)
+        return z, t
+
+
+@dataclass(frozen=True)
 class Layout:
     """What the axes of an array mean: frames, rows, columns and channels.
 
@@ -61,6 +109,15 @@ class Layout:
         ]
         height, width = (self.sizes[self.axes.index(name)] for name in "YX")
         return count[0], height, width, count[1]
+
+    @property
+    def planes(self) -> Planes:
+        """Return where the frames lie."""
+        return Planes(
+            "".join(self.axes[n] for n in self.frames),
+            tuple(self.sizes[n] for n in self.frames),
+            self.sizes[self.axes.index("C")] if "C" in self.axes else 1,
+        )
 
     def selection(
         self, frame: int, rows: slice, columns: slice, channel: int | None = None

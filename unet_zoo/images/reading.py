@@ -22,7 +22,7 @@ from unet_zoo.images import (
     units,
     zarrs,
 )
-from unet_zoo.images.axes import Layout
+from unet_zoo.images.axes import Layout, Planes
 from unet_zoo.images.sources import PixelSize, Source
 
 # A header of a few bytes can ask for terabytes: more values than this are refused
@@ -82,6 +82,11 @@ class Image:
         frames, height, width, there = layout.shape
         self.shape = (frames, height, width, there if channel is None else 1)
         self._source, self._layout, self._channel = source, layout, channel
+
+    @property
+    def planes(self) -> Planes:
+        """Return where the frames lie in the file."""
+        return self._layout.planes
 
     def read(
         self,

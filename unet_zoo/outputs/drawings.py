@@ -26,19 +26,30 @@ def geojson(path: Path, result: Result) -> None:
 
     Coordinates are pixels from the upper left corner of the image, as QuPath has them;
     rings are closed. The name of a detection is its id in the label image; `plane`
-    says which frame of a stack it is in.
+    says at which z and t of a stack it is.
     """
+    planes = _planes(result)
     features = [
         feature
         for number, frame in enumerate(result.frames)
-        for feature in _features(frame, number if result.ndim > 2 else None)
+        for feature in _features(frame, number, planes)
     ]
     content = {"type": "FeatureCollection", "features": features}
     with images.replacing(path) as part:
         part.write_text(json.dumps(content, separators=(",", ":")), encoding="utf-8")
 
 
-def _features(result: Result, frame: int | None) -> list[dict[str, Any]]:
+def _planes(result: Result) -> images.Planes | None:
+    """Return where the frames of a stack lie, None of a single image."""
+    if result.ndim < 3:
+        return None
+    return result.planes or images.Planes("T", (len(result.labels),))
+
+
+def _features(
+    result: Result, number: int, planes: images.Planes | None
+) -> list[dict[str, Any]]:
+    frame = None if planes is None else number
     rows = {row["label"]: row for row in result.table().to_dict("records")}
     found = []
     for label, polygons in outlines.polygons(result.labels).items():
@@ -51,8 +62,9 @@ def _features(result: Result, frame: int | None) -> list[dict[str, Any]]:
             if len(closed) == 1
             else {"type": "MultiPolygon", "coordinates": closed}
         )
-        if frame is not None:
-            geometry["plane"] = {"c": -1, "z": 0, "t": frame}
+        if planes is not None:
+            z, t = planes.place(number)
+            geometry["plane"] = {"c": -1, "z": z, "t": t}
         kind = f"class {label}" if result.classes else "object"
         place = (label - 1) % len(overlays.COLOURS) if result.classes else 0
         colour = overlays.COLOURS[place].tolist()
@@ -82,28 +94,41 @@ def _features(result: Result, frame: int | None) -> list[dict[str, Any]]:
 def rois(path: Path, result: Result) -> None:
     """Write a zip of ImageJ's ROIs, one per object, named by its id in four digits.
 
-    Of a stack, names begin with the frame ("t000-0001") and the ROI has its position.
+    Of a stack, names begin with the frame ("t000-0001") and the ROI has its position:
+    the slice, or z and t where ImageJ shows a hyperstack, there in all channels.
     Objects with holes or of several pieces are composite ROIs.
     """
     import zipfile
 
+    planes = _planes(result)
     with images.replacing(path) as part, zipfile.ZipFile(part, "w") as archive:
         for number, frame in enumerate(result.frames):
-            stack = result.ndim > 2
+            position = {} if planes is None else _position(planes, number)
             for label, polygons in outlines.polygons(frame.labels).items():
-                name = f"t{number:03d}-{label:04d}" if stack else f"{label:04d}"
+                name = f"t{number:03d}-{label:04d}" if planes else f"{label:04d}"
                 rings = [ring for each in polygons for ring in each]
-                roi = _roi(rings, name, number if stack else None)
-                archive.writestr(f"{name}.roi", roi)
+                roi = _roi(rings)
+                roi.name = name
+                for which, place in position.items():
+                    setattr(roi, which, place)
+                archive.writestr(f"{name}.roi", roi.tobytes())
 
 
-def _roi(rings: Sequence[np.ndarray], name: str, position: int | None) -> bytes:
+def _position(planes: images.Planes, number: int) -> dict[str, int]:
+    """Return what a ROI has to say to be on one frame; ImageJ counts from 1."""
+    if not planes.hyperstack:
+        return {"position": number + 1}
+    z, t = planes.place(number)
+    return {"z_position": z + 1, "t_position": t + 1}
+
+
+def _roi(rings: Sequence[np.ndarray]) -> Any:
     import roifile
 
     if len(rings) == 1:
-        roi = roifile.ImagejRoi.frompoints(rings[0], name=name, position=position)
+        roi = roifile.ImagejRoi.frompoints(rings[0])
         roi.roitype = roifile.ROI_TYPE.TRACED
-        return roi.tobytes()
+        return roi
     every = np.concatenate(rings)
     (left, top), (right, bottom) = every.min(axis=0), every.max(axis=0)
     steps: list[float] = []
@@ -113,10 +138,9 @@ def _roi(rings: Sequence[np.ndarray], name: str, position: int | None) -> bytes:
         steps += np.column_stack([kinds, ring]).ravel().tolist()
         steps.append(4.0)
     roi = roifile.ImagejRoi()
-    roi.roitype, roi.name = roifile.ROI_TYPE.RECT, name
+    roi.roitype = roifile.ROI_TYPE.RECT
     roi.left, roi.top = int(left), int(top)
     roi.right, roi.bottom = int(right), int(bottom)
-    roi.position = 0 if position is None else position + 1
     roi.multi_coordinates = np.array(steps, np.float32)
     roi.shape_roi_size = len(steps)
-    return roi.tobytes()
+    return roi

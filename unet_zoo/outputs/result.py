@@ -18,6 +18,8 @@ from unet_zoo.outputs import overlays, shapes, tables, writers
 if TYPE_CHECKING:
     import pandas
 
+    from unet_zoo import images
+
 
 class Result:
     """The objects that were found in an image or in every frame of a stack.
@@ -36,6 +38,8 @@ class Result:
         pixel_size: micrometres, one number or (y, x); None where unknown.
         classes: labels are numbers of classes, not of objects.
         name: of the image, as tables and names of files have it.
+        planes: where the frames of a stack lie in its file, as `images.Image` has it;
+            None: they are time points.
 
     Attributes:
         labels: int32 (Y, X) or (T, Y, X).
@@ -43,7 +47,7 @@ class Result:
         pixel_size: (y, x) in micrometres, or None. It can be set, to one number as
             well; frames, and tables made from then on, have it.
         name: as given; it can be set, and frames have it as well.
-        classes: as given.
+        classes, planes: as given.
 
     Example:
         >>> labels = np.zeros((6, 8), int)
@@ -65,6 +69,7 @@ class Result:
         pixel_size: float | tuple[float, float] | None = None,
         classes: bool = False,
         name: str = "image",
+        planes: images.Planes | None = None,
     ) -> None:
         labels = np.asarray(labels)
         if labels.ndim not in (2, 3) or labels.dtype.kind not in "bui":
@@ -87,11 +92,17 @@ class Result:
                 f"of channels or without. Received: {np.shape(image)}"
             )
             raise InputError(message)
+        if planes is not None and labels.ndim > 2 and planes.count != len(labels):
+            message = (
+                f"`planes` must be of the {len(labels)} frames of `labels`. Received: "
+                f"{planes}"
+            )
+            raise InputError(message)
         self.labels = labels.astype(np.int32, copy=False)
         self.image = image
         self._frames: Sequence[Result] | None = None
         self.pixel_size, self.name = pixel_size, name
-        self.classes = classes
+        self.classes, self.planes = classes, planes
         self._prediction, self._foreground = prediction, foreground
 
     @classmethod

@@ -180,6 +180,7 @@ class Segmenter:
             frames = frames[0] if len(frames) == 1 else frames
             result = self.segment(frames, pixel_size=pixel_size, **told)
             result.name, result.pixel_size = image.path.name, size
+            result.planes = image.planes
             return result
         if not hasattr(image, "__dask_graph__"):  # whose frames are computed in turn
             image = np.asarray(image)
