@@ -86,6 +86,8 @@ def main(
             sys.stdout.flush()
             os.kill(os.getpid(), signal.Signals[sent])
 
+    # What a shell started in the background takes no notice of Ctrl-C.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     planned = batch.plan(images, weights, output, **json.loads(options))
     turned(planned).run(workers=int(workers), progress=progress)
 
