@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import tifffile
 
-from unet_zoo import catalog
+from unet_zoo import catalog, outputs
 from unet_zoo.catalog import drawings, folders, outlines
 from unet_zoo.errors import InputError
 
@@ -656,3 +656,14 @@ def test_run_lengths_as_numbers_and_as_text(seed):
     for encoded in (counts, text):
         decoded = drawings.bitmap({"size": mask.shape, "counts": encoded})
         np.testing.assert_array_equal(decoded, mask)
+
+
+@pytest.mark.parametrize("kind", ["geojson", "rois"])
+def test_an_image_in_which_nothing_was_found(tmp_path, kind):
+    for name, square in (("a", 0), ("b", 1)):
+        image = picture()
+        labels = np.zeros(image.shape[:2], "int32")
+        labels[4:9, 5:12] = square
+        write(tmp_path / f"{name}.tif", image)
+        outputs.Result(labels, image, name=name).save(tmp_path, write=kind)
+    assert [each.labels.max() for each in examples(tmp_path)] == [0, 1]

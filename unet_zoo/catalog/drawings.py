@@ -41,9 +41,11 @@ def _rois(path: Path) -> tuple[list[Outline], Counter[str]]:
         message = f"{path} needs the package 'roifile' to be read."
         way_out = "Install it with: pip install 'unet-zoo[imagej]'"
         raise Problem(path, message, way_out) from error
+    empty = False
     try:
         if path.suffix.lower() == ".zip":
             with zipfile.ZipFile(path) as archive:
+                empty = not archive.infolist()  # as of an image without objects
                 inner = [e for e in archive.infolist() if e.filename.endswith(".roi")]
                 if sum(each.file_size for each in inner) > _LARGEST:
                     message = f"it unpacks to more than {_LARGEST} bytes"
@@ -55,7 +57,7 @@ def _rois(path: Path) -> tuple[list[Outline], Counter[str]]:
         message = f"{path} is damaged or holds no ROIs of ImageJ ({error})."
         way_out = "Save it anew: ROI Manager > More > Save."
         raise Problem(path, message, way_out) from error
-    if not found:
+    if not found and not empty:
         message = f"{path} holds no ROIs of ImageJ (files that end in .roi)."
         way_out = "Save them with ROI Manager > More > Save, or take the file away."
         raise Problem(path, message, way_out)
@@ -101,6 +103,8 @@ def _rings(roi: Any, kinds: Any) -> list[np.ndarray]:
 def _geojson(path: Path) -> tuple[list[Outline], Counter[str]]:
     content = _json(path)
     if isinstance(content, dict):
+        if content.get("features") == []:  # as of an image without objects
+            return [], Counter()
         content = content.get("features", [content])
     listed = content if isinstance(content, list) else []
     features = [each for each in listed if isinstance(each, dict)]

@@ -34,9 +34,11 @@ def find(
     >>> folder = Path(tempfile.mkdtemp())
     >>> for name in ("t10.png", "t2.png", "t2_masks.png", ".hidden.png", "notes.txt"):
     ...     (folder / name).touch()
+    >>> for name in ("z.ome.tif", "z_masks.tif", "z.ome_masks.tif"):
+    ...     (folder / name).touch()
     >>> (folder / "t3.zarr").mkdir()
     >>> [path.name for path in find(folder)]
-    ['t2.png', 't3.zarr', 't10.png']
+    ['t2.png', 't3.zarr', 't10.png', 'z.ome.tif']
     """
     if isinstance(paths, str | os.PathLike):
         paths = [paths]
@@ -72,7 +74,7 @@ def _listed(folder: Path, masks: bool, suffixes: tuple[str, ...]) -> list[Path]:
         for name in names
         if not name.startswith(".") and Path(name).suffix.lower() in suffixes
     ]
-    stems = {path.stem for path in images}
+    stems = {path.stem.removesuffix(".ome") for path in images}
     images = [
         path
         for path in images
@@ -90,8 +92,10 @@ def _listed(folder: Path, masks: bool, suffixes: tuple[str, ...]) -> list[Path]:
 
 def _is_mask(path: Path, stems: set[str]) -> bool:
     marks = (*MASK_SUFFIXES, "_seg") if path.suffix == ".npy" else MASK_SUFFIXES
+    name = path.stem.removesuffix(".ome")
+    # Of a.ome.tif, a_masks.tif and a.ome_masks.tif.
     return any(
-        path.stem.endswith(mark) and path.stem.removesuffix(mark) in stems
+        name.endswith(mark) and name.removesuffix(mark).removesuffix(".ome") in stems
         for mark in marks
     )
 
