@@ -303,6 +303,29 @@ def test_importing_openvino_reports_nothing(weights):
     assert ended.stdout.split() == ["False", "True"]
 
 
+def test_ctrl_c_is_survived_by_who_has_let_models_go(weights):
+    """In the order in which they came; the last one held what the first one took."""
+    code = """
+import gc, signal, sys, unet_zoo
+for _ in range(3):
+    model = unet_zoo.load(sys.argv[1], engine="openvino").for_many()
+del model
+gc.collect()
+signal.signal(signal.SIGINT, signal.default_int_handler)
+try:
+    signal.raise_signal(signal.SIGINT)
+except KeyboardInterrupt:
+    print("heard")
+"""
+    ended = subprocess.run(
+        [sys.executable, "-c", code, str(weights)],
+        capture_output=True,
+        check=False,
+        text=True,
+    )
+    assert (ended.returncode, ended.stdout) == (0, "heard\n"), ended.stderr
+
+
 def test_a_damaged_conversion_is_made_anew(weights, cache):
     said: list[str] = []
     segmenter.load(weights, engine="openvino", said=said.append)

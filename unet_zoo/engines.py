@@ -21,7 +21,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from unet_zoo import files, memory, registry
+from unet_zoo import files, memory, registry, signals
 from unet_zoo.errors import InputError, unknown
 
 if TYPE_CHECKING:
@@ -192,7 +192,8 @@ class OpenVINO:
             # What is compiled is kept as well: that takes longer than to segment.
             options = {**options, "CACHE_DIR": str(folder / "compiled")}
         core = import_openvino().Core()
-        self._compiled = core.compile_model(str(self.path), "CPU", options)
+        with signals.own_stack():
+            self._compiled = core.compile_model(str(self.path), "CPU", options)
         self._local = threading.local()
 
     def for_many(self) -> OpenVINO:

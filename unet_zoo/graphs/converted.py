@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from unet_zoo import signals
 from unet_zoo.graphs import Builder, Graph, Step
 
 # Bytes that a layer is given at once: it computes some columns of its rows, so that it
@@ -157,7 +158,8 @@ class Layers:
                         taken.replace_source_output(grown.output(0))
                 last = grown if operation is last else last
         model = openvino.Model([last.output(0)], list(inputs.values()))
-        compiled = openvino.Core().compile_model(model, "CPU", self._options)
+        with signals.own_stack():
+            compiled = openvino.Core().compile_model(model, "CPU", self._options)
         channels = last.output(0).get_partial_shape()[1].get_length()
         return compiled, channels
 
