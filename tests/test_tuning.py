@@ -54,6 +54,24 @@ def test_dip_that_joins_what_is_one_is_found(seeing):
     assert tuned.network is seeing.network
 
 
+@pytest.mark.parametrize(("middle", "best"), [(1.2, 0.7), (0.9, 0.3)])
+def test_the_search_goes_on_where_the_last_value_is_the_best(seeing, middle, best):
+    rows, columns = np.ogrid[: SHAPE[0], : SHAPE[1]]
+    away = np.hypot(rows - 24, columns - 30)
+    # The further from the middle, the less sure, and an object as far as is `best`.
+    sure = (middle - away / 20).clip(0.01, 0.99)
+    labels = (sure > best).astype("int32")
+    maps = shown((away <= 20).astype("int32"))
+    maps[..., 0] = np.log(sure / (1 - sure))
+    example = catalog.Example("one", maps, labels, labels)
+    found = tuning.search(seeing, [example], "SEG")
+    assert found.segmenter.target.arguments["threshold"] == best
+    assert best in found.tried["threshold"]
+    # A pixel as sure as the threshold may go either way.
+    assert found.after["SEG"].value > 0.98
+    assert found.before["SEG"].value < 0.9
+
+
 def test_what_cannot_be_bettered_stays(seeing):
     labels = disc(24, 30, 12).astype("int32")
     maps = shown(labels)

@@ -49,9 +49,10 @@ def tune(
 ) -> segmenter.Segmenter:
     """Return the segmenter with the arguments of its target that score best.
 
-    One argument after the other takes each of the target's `tunable` values; it keeps
-    the one it had unless another is better by more than 0.003, which would be chance.
-    The network is asked once per image.
+    One argument after the other takes each of the target's `tunable` values, and those
+    beyond for as long as they do better; it keeps the one it had unless another is
+    better by more than 0.003, which would be chance. The network is asked once per
+    image.
 
     Args:
         model: a segmenter or an ensemble; it is not changed.
@@ -188,6 +189,7 @@ def _search(
         predictions = [model.predict(example.image) for example in examples]
     facts = {"min_size": 0, "fill_holes": True, "closing": 0}
     first = {**facts, **model.target.arguments, **model.facts.get("decode", {})}
+    tried = dict(tried)
     chosen = {name: first[name] for name in tried}
     names = tuple(dict.fromkeys((metric, "Dice" if kind == "instances" else "IoU")))
 
@@ -201,7 +203,7 @@ def _search(
 
     before = measured(chosen, names)
     best, start = float(np.nan_to_num(before[metric].value)), dict(chosen)
-    for name, values in tried.items():
+    for name, values in list(tried.items()):
         results = {
             value: value_of(chosen | {name: value})
             for value in values
@@ -210,13 +212,36 @@ def _search(
         value = max(results, key=lambda each: results[each], default=None)
         if value is not None and results[value] > best + _GAIN:
             chosen, best = chosen | {name: value}, results[value]
+        while (value := _further(tried[name], chosen[name])) is not None:
+            tried[name] = (*tried[name], value)
+            if (reached := value_of(chosen | {name: value})) <= best:
+                break
+            chosen, best = chosen | {name: value}, reached
     changed = {
         name: (start[name], value)
         for name, value in chosen.items()
         if value != start[name]
     }
     after = measured(chosen, names) if changed else before
-    return Tuned(_with(model, chosen), before, after, changed, dict(tried))
+    return Tuned(_with(model, chosen), before, after, changed, tried)
+
+
+def _further(values: Sequence[Any], chosen: Any) -> float | None:
+    """Return the next threshold where the chosen one is the last of its side.
+
+    >>> _further((0.4, 0.5, 0.6), 0.6), _further((0.4, 0.5, 0.6), 0.4)
+    (0.7, 0.3)
+    >>> _further((0.4, 0.5, 0.6), 0.5), _further((0, 1, 2), 2)
+    (None, None)
+    """
+    if not all(type(value) is float for value in values):
+        return None
+    ordered = sorted(values)
+    ends = {ordered[0]: ordered[1], ordered[-1]: ordered[-2]}
+    if chosen not in ends:
+        return None
+    beyond = round(2 * chosen - ends[chosen], 6)
+    return beyond if 0 < beyond < 1 else None
 
 
 def _with(model: segmenter.Segmenter, values: Mapping[str, Any]) -> segmenter.Segmenter:
