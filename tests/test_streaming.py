@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import re
 
 import numpy as np
 import pytest
@@ -434,6 +435,24 @@ def test_impossible_wishes_are_refused(arguments, message):
     given = {"image": np.zeros((9, 9)), "output": np.zeros((9, 9)), **arguments}
     with pytest.raises(InputError, match=message):
         streaming.stream(Filter(), **given)
+
+
+@pytest.mark.parametrize("held", [0, 300, 2000])
+def test_a_refusal_says_how_much_memory_is_enough(held, monkeypatch):
+    """And hardly more than that."""
+    monkeypatch.setattr(planning, "resident", lambda: held * 10**6)
+    image = np.zeros((900, 700), "float32")
+
+    def stream(given):
+        output = np.zeros(image.shape, "uint16")
+        return streaming.stream(Filter(), image, output, max_memory=given)
+
+    with pytest.raises(InputError, match=r"Give at least \d+MB$") as refused:
+        stream("10MB")
+    enough = int(re.search(r"least (\d+)MB", str(refused.value))[1])
+    assert stream(f"{enough}MB").shape == (1, 900, 700)
+    with pytest.raises(InputError, match=f"Give at least {enough}MB$"):
+        stream(f"{enough / 1.05 - 51:.0f}MB")
 
 
 # === Values ===

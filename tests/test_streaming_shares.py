@@ -154,6 +154,8 @@ def test_memory_is_for_all_threads_of_a_process():
     image = np.zeros((20000, 20000, 1), "uint8")
     one, two = (shares.survey(Filter(), image, {}, given, n).plan for n in (1, 2))
     assert 0 < two.swath * two.rows < one.swath * one.rows
-    message = "too little for this network. Give more, or fewer threads than 500"
+    message = (
+        r"too little for this network. Give at least \d+MB, or fewer threads than 500"
+    )
     with pytest.raises(InputError, match=message):
         shares.survey(Filter(), image, {}, given, 500)

@@ -91,7 +91,8 @@ class Run:
             self.members,
             self.segmenter.target.channels,
             overlap,
-            (given - planning.resident()) // threads,
+            given,
+            threads,
             per_pixel,
         )
 

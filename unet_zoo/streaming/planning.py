@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bisect
 import contextlib
 import dataclasses
 import math
@@ -25,6 +26,9 @@ _ACROSS = 9  # tiles beside each other in a swath, at most one less
 _BLOCKS = (1024, 512, 256)
 _ROWS = (256, 128, 64)
 _SIDES = (4096, 64)  # of tiles, largest and smallest
+_MOST = 10**7  # MB, far beyond what any network needs
+_SPARE = 1.05  # of what is said to be enough: the next process holds a little more
+_ROUND = 50  # MB
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,10 +69,11 @@ def choose(
     members: Sequence[Member],
     channels: int,
     overlap: int,
-    room: int,
+    given: int,
+    threads: int,
     per_pixel: float,
 ) -> Plan:
-    """Return the plan with the least work among those that fit into `room` bytes.
+    """Return the plan with the least work among those that fit into `given` bytes.
 
     Args:
         shape: of the image (Y, X).
@@ -76,33 +81,42 @@ def choose(
         members: the networks.
         channels: of a prediction.
         overlap: how far a block sees beyond itself.
-        room: bytes left for everything but what the process holds already.
+        given: bytes for everything, what the process holds already included.
+        threads: of the process, which have what is left in common.
         per_pixel: bytes that a tile takes per pixel, where tiles are used.
+
+    Raises:
+        InputError: where none fits; says how much would do.
     """
-    sizes = _Sizes(shape, scale, members, channels, overlap, room * _SAFETY - _FIXED)
+    held = resident()
+    room = (given - held) // threads
     strips = all(member.graph for member in members)
     columns = {
         rows: _columns(members, rows, scale, shape[0]) for rows in _ROWS if strips
     }
-    best: tuple[float, Plan] | None = None
-    for block in dict.fromkeys(min(block, max(shape)) for block in _BLOCKS):
-        plans = (
-            sizes.strips(block, columns) if strips else sizes.tiles(block, per_pixel)
+
+    def best(room: int) -> Plan | None:
+        left = room * _SAFETY - _FIXED
+        sizes = _Sizes(shape, scale, members, channels, overlap, left)
+        return sizes.best(columns, None if strips else per_pixel)
+
+    found = best(room)
+    if found is None:
+        # More room never makes a plan impossible.
+        least = bisect.bisect_left(
+            range(_MOST), True, key=lambda megas: best(megas * _MEGA) is not None
         )
-        for again, plan in plans:
-            again += 0.1 * (sizes.window(block) / block) ** 2
-            if best is None or again < best[0]:
-                best = again, plan
-    if best is None:
+        enough = _SPARE * (held / _MEGA + threads * least)
         message = (
             f"`max_memory` leaves {max(0, room) // _MEGA} MB for an image of "
-            f"{shape[0]} x {shape[1]}, which is too little for this network. Give more"
+            f"{shape[0]} x {shape[1]}, which is too little for this network. Give at "
+            f"least {math.ceil(enough / _ROUND) * _ROUND}MB"
             + (", or less `tta`" if members[0].tta > 1 else "")
         )
         raise InputError(message)
     engine = getattr(members[0].segmenter, "engine", None)
     word = type(engine).__name__ if engine is not None else "Keras"
-    return dataclasses.replace(best[1], engine=word)
+    return dataclasses.replace(found, engine=word)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -115,6 +129,23 @@ class _Sizes:
     channels: int
     overlap: int
     room: float
+
+    def best(
+        self, costs: Mapping[int, tuple[float, float]], per_pixel: float | None
+    ) -> Plan | None:
+        """Return the plan with the least work; of tiles where `per_pixel` is given."""
+        best: tuple[float, Plan] | None = None
+        for block in dict.fromkeys(min(block, max(self.shape)) for block in _BLOCKS):
+            plans = (
+                self.strips(block, costs)
+                if per_pixel is None
+                else self.tiles(block, per_pixel)
+            )
+            for again, plan in plans:
+                again += 0.1 * (self.window(block) / block) ** 2
+                if best is None or again < best[0]:
+                    best = again, plan
+        return best and best[1]
 
     def window(self, block: int) -> int:
         """Return the side of what a block sees."""
