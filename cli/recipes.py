@@ -5,12 +5,16 @@ from __future__ import annotations
 import ast
 import inspect
 import re
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import click
 
-from unet_zoo import recipe, registry, toml
+from unet_zoo import policies, recipe, registry, toml
 from unet_zoo.cli import _common
+
+_EXAMPLE = 1.0  # of the fields that may be None: all of them are numbers
 
 
 @click.command()
@@ -31,8 +35,8 @@ def command(name: str | None, model: str, as_json: bool) -> None:
     registry.info(model)
     if name is not None:
         plan = recipe.named(name, model)
-        text = toml.to_toml(plan.to_dict()).rstrip()
-        click.echo(_common.to_json(plan.to_dict()) if as_json else _annotated(text))
+        values = plan.to_dict()
+        click.echo(_common.to_json(values) if as_json else _annotated(values))
         return
     if as_json:
         every = {key: plan.to_dict() for key, plan in recipe.RECIPES.items()}
@@ -50,23 +54,32 @@ def command(name: str | None, model: str, as_json: bool) -> None:
     click.echo(_common.table(["name", "target", "steps", "optimizer"], rows))
 
 
-def _annotated(text: str) -> str:
-    """Return TOML with what each field means, as `unet_zoo.recipe` documents it."""
+def _annotated(values: Mapping[str, Any]) -> str:
+    """Return TOML with what each field means, as its dataclass documents it.
+
+    TOML has no None: such a field is there with an example, as a comment.
+    """
     meanings = _meanings()
+    none = {key for key, value in values.items() if value is None}
     section, lines = "Recipe", []
-    for line in text.split("\n"):
-        if header := re.fullmatch(r"\[(\w+)\]", line):
-            section = header[1].capitalize()
+    for line in toml.to_toml({**values, **dict.fromkeys(none, _EXAMPLE)}).splitlines():
         key = line.partition(" = ")[0]
+        if header := re.fullmatch(r"\[(\w+)\]", line):
+            section, key = "Recipe", header[1]
         if meaning := meanings.get((section, key)):
             lines.append(f"# {meaning}")
-        lines.append(line)
+        lines.append(f"# {line}" if section == "Recipe" and key in none else line)
+        if header:
+            section = header[1].capitalize()
     return "\n".join(lines)
 
 
 def _meanings() -> dict[tuple[str, str], str]:
-    """Return what is written about the fields of every dataclass of `recipe`."""
-    source = Path(inspect.getfile(recipe)).read_text(encoding="utf-8")
+    """Return what is written about the fields of a recipe and of its sections."""
+    source = "\n".join(
+        Path(inspect.getfile(each)).read_text(encoding="utf-8")
+        for each in (recipe, policies)
+    )
     found: dict[tuple[str, str], str] = {}
     for node in ast.parse(source).body:
         if not isinstance(node, ast.ClassDef):

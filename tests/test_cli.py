@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import inspect
 import json
 import os
@@ -250,6 +251,31 @@ def test_recipes_can_be_written_out_and_used() -> None:
     assert "# number of steps.\nsteps = 2000\n" in fine("recipes", "default")
     text = fine("recipes", "default", "--model", "resunet")
     assert tomllib.loads(text)["model"] == "resunet"
+
+
+def test_a_recipe_explains_every_field() -> None:
+    lines = fine("recipes", "default").splitlines()
+    for section in ("augmentation", "optimizer"):
+        begin = lines.index(f"[{section}]") + 1
+        fields = dataclasses.fields(getattr(recipe.Recipe(), section))
+        told = lines[begin : begin + 2 * len(fields)]
+        assert all(each.startswith("# ") for each in told[::2])
+        names = [each.partition(" = ")[0] for each in told[1::2]]
+        assert names == [field.name for field in fields]
+    for field in dataclasses.fields(recipe.Recipe):
+        if field.name in ("augmentation", "optimizer"):
+            continue
+        key = rf"(# )?{field.name} = .+|\[{field.name}\]"
+        at = next(n for n, line in enumerate(lines) if re.fullmatch(key, line))
+        assert lines[at - 1].startswith("# "), field.name
+
+
+def test_what_a_recipe_leaves_open_is_there_as_a_comment() -> None:
+    text = fine("recipes", "default")
+    for name in ("scale", "pixel_size"):
+        assert getattr(recipe.from_dict(tomllib.loads(text)), name) is None
+        chosen = text.replace(f"\n# {name} = ", f"\n{name} = ")
+        assert getattr(recipe.from_dict(tomllib.loads(chosen)), name) == 1.0
 
 
 def test_weights_of_the_zoo() -> None:
