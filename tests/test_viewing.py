@@ -226,6 +226,14 @@ def test_what_is_refused(tmp_path):
         viewing.view(folder)
 
 
+def test_tracks_alone_are_told_from_no_results(tmp_path):
+    _, labels = blobs(0)
+    outputs.write_ctc(tmp_path / "01_RES", [labels], 1)
+    for folder in (tmp_path, tmp_path / "01_RES"):
+        with pytest.raises(InputError, match=r"tracks.*01_RES.*--write labels,ctc"):
+            viewing.view(folder)
+
+
 def test_the_command(tmp_path):
     folder = write(tmp_path, "a", *blobs(0))
     page = tmp_path / "sent" / "page.html"

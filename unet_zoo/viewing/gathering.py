@@ -164,6 +164,17 @@ def gather(
         if name not in results or file.suffix.lower() != ".png":
             results[name] = Result(name, file, past.get(name), sources.get(name))
     if not results:
+        tracks = sorted(each.parent for each in folder.glob("*_RES/res_track.txt"))
+        if (folder / "res_track.txt").is_file():
+            tracks = [folder]
+        if tracks:
+            message = (
+                f"{folder} holds no label images, only tracks of the Cell Tracking "
+                f"Challenge ({', '.join(each.name for each in tracks)}), as `unet-zoo "
+                "segment --format ctc` writes them. A page shows results with labels: "
+                "segment with --write labels,ctc in place of --format to have both."
+            )
+            raise InputError(message)
         message = (
             f"{folder} holds no results: expected label images such as NAME_masks.tif, "
             "which `unet-zoo segment` writes."
