@@ -600,6 +600,19 @@ def test_the_pickle_of_cellpose_is_refused_with_the_way_out(tmp_path, others):
     refused(tmp_path, r"a0_seg\.npy is Cellpose's own format, a pickle.*--save_tif")
 
 
+@pytest.mark.parametrize("others", [0, 1])
+@pytest.mark.parametrize("place", ["images", "masks"])
+def test_so_is_the_pickle_where_images_and_masks_lie_apart(tmp_path, place, others):
+    (tmp_path / "masks").mkdir()
+    for number in range(1 + others):
+        write(tmp_path / "images" / f"a{number}.tif", picture())
+    for number in range(others):
+        write(tmp_path / "masks" / f"a{number + 1}.tif", cells(1, 2))
+    file = tmp_path / place / "a0_seg.npy"
+    np.save(file, {"masks": cells(1)}, allow_pickle=True)
+    refused(tmp_path, r"a0_seg\.npy is Cellpose's own format, a pickle.*--save_tif")
+
+
 def test_the_pickle_of_cellpose_does_not_disturb_beside_masks(tmp_path):
     write(tmp_path / "a.tif", picture())
     write(tmp_path / "a_cp_masks.tif", cells(1, 2))

@@ -106,9 +106,14 @@ def _pairs(folder: Path, survey: Survey) -> list[Pair]:
                 return []
         pictures, masks = _listed(image_folder), _listed(mask_folder)
         drawn = _drawn(mask_folder)
-        for place, files in ((image_folder, pictures), (mask_folder, masks + drawn)):
-            if not files:
-                survey.problems.append(_nothing(place))
+        if not pictures:
+            survey.problems.append(_nothing(image_folder))
+        if not masks + drawn:
+            problem = _nothing(mask_folder)
+            if pickles := _pickles(mask_folder, image_folder):
+                what, way_out = f"{mask_folder} has no masks.", seg_npy(pickles[0])
+                problem = Problem(pickles[0], what, way_out)
+            survey.problems.append(problem)
         if not pictures or not masks + drawn:
             return []
     else:
@@ -122,7 +127,7 @@ def _pairs(folder: Path, survey: Survey) -> list[Pair]:
         if not (masks or drawn) or not pictures:
             have = "images but no masks" if pictures else "masks but no images"
             what, way_out = f"{folder} has {have}.", LAYOUTS
-            pickles = sorted(folder.glob("*_seg.npy"))
+            pickles = _pickles(folder)
             if pictures and pickles:
                 way_out = seg_npy(pickles[0])
             survey.problems.append(Problem((pickles or [folder])[0], what, way_out))
@@ -176,7 +181,11 @@ def _matched(
             " TIFF). Add it, or take the image away; an image without objects has a"
             " mask that is 0 throughout."
         )
-        pickles = [picture.parent / f"{base}_seg.npy" for base in bases]
+        pickles = [
+            folder / f"{base}_seg.npy"
+            for folder in (picture.parent, where)
+            for base in bases
+        ]
         pickles = [each for each in pickles if each.exists()]
         if pickles and not found:
             way_out = seg_npy(pickles[0])
@@ -231,6 +240,10 @@ def _drawn(folder: Path) -> list[Path]:
         for each in folder.iterdir()
         if each.suffix.lower() in drawings.SUFFIXES and each.name[0] != "."
     )
+
+
+def _pickles(*folders: Path) -> list[Path]:
+    return sorted(each for folder in folders for each in folder.glob("*_seg.npy"))
 
 
 def _nothing(folder: Path) -> Problem:
