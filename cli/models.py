@@ -51,6 +51,9 @@ def command(
     info = registry.info(name)
     arguments = registry.arguments(name)
     if draw is not None:
+        if draw.suffix.lower() != ".svg":
+            message = f"--draw must end in .svg. Received: {draw}"
+            raise errors.InputError(message)
         _common.check_writable(draw)
     if as_json:
         measured = registry.measured(name)

@@ -110,6 +110,7 @@ def pairs(folder: str = "mine") -> Path:
         (["segmnt"], ["Unknown command 'segmnt'", "'segment'"]),
         (["weights", "verfy"], ["Unknown command of weights 'verfy'", "'verify'"]),
         (["models", "unt"], ["Unknown model 'unt'", "'unet'"]),
+        (["models", "unet", "--draw", "a.png"], ["must end in .svg", "a.png"]),
         (["datasets", "helaa"], ["Unknown dataset 'helaa'", "'hela'"]),
         (["recipes", "papr"], ["Unknown recipe 'papr'", "'paper'"]),
         (["weights", "info", "nothing-here"], ["Unknown weights 'nothing-here'"]),
