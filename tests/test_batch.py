@@ -439,3 +439,12 @@ def test_options_that_exclude_each_other(place):
         with pytest.raises(InputError, match=said):
             batch.segment_files(place / "in", place / "w.h5", "out", **options)
     assert not Path("out").exists()
+
+
+@pytest.mark.parametrize("several", [False, True])
+def test_what_is_loaded_already_is_refused(place: Path, several: bool) -> None:
+    loaded = segmenters.load(place / "w.h5", engine="keras")
+    model = [place / "w.h5", loaded] if several else loaded
+    with pytest.raises(InputError, match=r"name, path or address.*Received: Segmenter"):
+        batch.segment_files(place / "in", model, "out")
+    assert not Path("out").exists()

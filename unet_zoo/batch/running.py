@@ -271,9 +271,9 @@ def plan(
     folders = {path.parent for each in kinds for path in each.paths(output, "a", None)}
     for folder in (output, *sorted(folders - {output})):
         files.check_folder(folder)
+    file = weights.find(model)
     parts = [model] if isinstance(model, str | os.PathLike) else model
     called = " + ".join(map(str, parts))
-    file = weights.find(model)
     facts = weights.read_facts(file)
     if pixel_size is not None and facts.get("pixel_size") is None and said is not None:
         said(

@@ -152,7 +152,15 @@ def find(
     is refused.
     """
     if not isinstance(name_or_path, str | os.PathLike):
-        names = list(name_or_path)
+        try:
+            names = list(name_or_path)
+        except TypeError as error:
+            message = (
+                "Weights are given by their name, path or address, or several of these "
+                f"for an ensemble. Received: {type(name_or_path).__name__}. Give what "
+                "it was loaded from."
+            )
+            raise errors.InputError(message) from error
         if not names:
             message = "No weights are named. Name some, or several for an ensemble."
             raise errors.InputError(message)
