@@ -116,6 +116,10 @@ def pairs(folder: str = "mine") -> Path:
         (["weights", "info", "nothing-here"], ["Unknown weights 'nothing-here'"]),
         (["weights", "verify", "nothing-here"], ["Unknown weights 'nothing-here'"]),
         (["download", "nothing-here"], ["Unknown weights", "UNET_ZOO_URL"]),
+        (
+            ["weights", "export-cache", "w.tar", "unet-blobs", "--cache", "none"],
+            ["holds no weights", "with unet-zoo need no pack: ", " unet-blobs"],
+        ),
         (["train", "unett", "--dataset", "hela"], ["Unknown model", "'unet'"]),
         (["train", "unet", "--dataset", "hella"], ["Unknown dataset", "'hela'"]),
         (["train", "unet"], ["Missing option '--dataset'"]),

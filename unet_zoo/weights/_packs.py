@@ -54,6 +54,9 @@ def export_cache(
             found[each.name] = {"sha256": digest, "bytes": each.stat().st_size}
     if not any(_WEIGHTS.fullmatch(name) for name in found):
         message = f"The cache {folder} holds no weights. Fetch some: unet-zoo download."
+        entries = map(_entries.entry, _entries.names())
+        if shipped := ", ".join(each.name for each in entries if each.path.exists()):
+            message += f" Those that come along with unet-zoo need no pack: {shipped}."
         raise errors.InputError(message)
     manifest = {"format": FORMAT, "version": VERSION, "files": found}
     text = json.dumps(manifest, indent=1, sort_keys=True).encode()
