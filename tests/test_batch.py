@@ -385,6 +385,19 @@ def test_a_broken_image_is_not_finished_though_it_was_before(place):
     assert "in 2 images, 1 finished before" in done.stdout
 
 
+def test_an_image_that_is_gone_keeps_none_from_being_replaced(place):
+    Path("in").mkdir()
+    for number in range(2):
+        tifffile.imwrite(f"in/{number}.tif", picture(number))
+    Path("in/2.tif").symlink_to("nowhere.tif")
+    command = ("in", "--model", place / "w.h5", "--output", "out", "--overwrite")
+    for _ in range(2):
+        done = run(*command)
+        assert done.exit_code == 1, done.output
+        assert "in 2 images" in done.stdout
+        assert "1 of 3 images could not" in done.stderr
+
+
 def test_other_settings_are_refused(place):
     paths = [place / "in" / name for name in ("00.tif", "01.tif")]
     command = ("--model", place / "w.h5", "--output", "out", "--threshold", 0.4)

@@ -110,6 +110,26 @@ def test_what_a_run_was_to_replace_is_not_finished(place):
     assert "journal" not in run
 
 
+@pytest.mark.parametrize("killed", [False, True])
+def test_what_is_unfinished_stays_so_beside_other_runs(place, killed):
+    segment(place, "ab", "first")
+    with contextlib.suppress(KeyboardInterrupt):
+        segment(place, "ab", "second", fail_at="b")
+    if killed:  # in the middle of another run
+        found = [records.Image("c", place / "in" / "c.tif")]
+        with records.kept(place / "out", found, run_of(place, "third")):
+            shutil.copytree(place / "out", place / "copy")
+        shutil.rmtree(place / "out")
+        (place / "copy").rename(place / "out")
+    segment(place, "c", "third")
+    assert models(place) == {"a": "second", "c": "third"}
+    everything = {"a": "second", "b": "second", "c": "third"}
+    assert models(place, unfinished=True) == everything
+    records.forget(place / "out", {"c"})
+    assert models(place) == {"a": "second"}
+    assert models(place, unfinished=True) == {"a": "second", "b": "second"}
+
+
 def test_a_run_that_made_nothing_leaves_nothing(place):
     with pytest.raises(KeyboardInterrupt):
         segment(place, "a", "first", fail_at="a")

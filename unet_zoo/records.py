@@ -121,7 +121,7 @@ def kept(
     begun = {**run, "journal": word}
     waiting = entries.keys() - finished
     # What waits to be replaced is finished no more, even if it is never come to.
-    earlier = _without(_runs(folder), waiting)
+    earlier = _without(_apart(folder), waiting)
 
     def of(names: Collection[str]) -> list[dict[str, Any]]:
         return [each for name, each in entries.items() if name in names]
@@ -249,7 +249,21 @@ def unchanged(past: Mapping[str, Past], found: Sequence[Image]) -> set[str]:
 def forget(folder: str | os.PathLike[str], names: Collection[str]) -> None:
     """Take images out of a record whose results were taken away."""
     folder = Path(folder)
-    _write(folder, _without(_runs(folder), names))
+    _write(folder, _without(_apart(folder), names))
+
+
+def _apart(folder: Path) -> list[dict[str, Any]]:
+    """Return the runs of a record, what they finished apart from what they did not."""
+    runs = []
+    for run in _written(folder):
+        word = run.get("journal")
+        names = None if word is None else _journal(folder, word)
+        every = run["images"]
+        ended = {key: value for key, value in run.items() if key != "journal"}
+        done = [each for each in every if names is None or each["name"] in names]
+        runs.append({**ended, "images": done})
+        runs.append({**run, "images": [each for each in every if each not in done]})
+    return runs
 
 
 def _runs(folder: Path) -> list[dict[str, Any]]:
@@ -351,10 +365,13 @@ def _entry(
 
 
 def size(path: Path) -> int:
-    """Return the bytes of a file; of an image that is a folder, of all in it."""
+    """Return the bytes of a file; of an image that is a folder, of all in it.
+
+    0 of what is gone, which no image has: it is another one once it is back.
+    """
     if path.is_dir():
         return sum(each.stat().st_size for each in path.rglob("*") if each.is_file())
-    return path.stat().st_size
+    return path.stat().st_size if path.exists() else 0
 
 
 def _versions() -> dict[str, str]:
