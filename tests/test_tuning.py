@@ -72,6 +72,14 @@ def test_the_search_goes_on_where_the_last_value_is_the_best(seeing, middle, bes
     assert found.before["SEG"].value < 0.9
 
 
+def test_a_last_value_that_is_as_good_as_those_beyond_stays(seeing):
+    labels = disc(24, 30, 12).astype("int32")
+    example = catalog.Example("one", shown(labels), labels, labels)
+    begun = tuning._with(seeing, {"threshold": 0.6})
+    tuned = tuning.tune(begun, [example], "SEG")
+    assert tuned.target.arguments["threshold"] == 0.6
+
+
 def test_what_cannot_be_bettered_stays(seeing):
     labels = disc(24, 30, 12).astype("int32")
     maps = shown(labels)

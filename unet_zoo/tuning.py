@@ -212,11 +212,15 @@ def _search(
         value = max(results, key=lambda each: results[each], default=None)
         if value is not None and results[value] > best + _GAIN:
             chosen, best = chosen | {name: value}, results[value]
-        while (value := _further(tried[name], chosen[name])) is not None:
+        # Where the last of the list is the best, those beyond may do better still.
+        further, highest = dict(chosen), best
+        while (value := _further(tried[name], further[name])) is not None:
             tried[name] = (*tried[name], value)
-            if (reached := value_of(chosen | {name: value})) <= best:
+            if (reached := value_of(further | {name: value})) <= highest:
                 break
-            chosen, best = chosen | {name: value}, reached
+            further, highest = further | {name: value}, reached
+        if highest > best + _GAIN:
+            chosen, best = further, highest
     changed = {
         name: (start[name], value)
         for name, value in chosen.items()
@@ -234,7 +238,7 @@ def _further(values: Sequence[Any], chosen: Any) -> float | None:
     >>> _further((0.4, 0.5, 0.6), 0.5), _further((0, 1, 2), 2)
     (None, None)
     """
-    if not all(type(value) is float for value in values):
+    if len(values) < 2 or not all(type(value) is float for value in values):
         return None
     ordered = sorted(values)
     ends = {ordered[0]: ordered[1], ordered[-1]: ordered[-2]}
