@@ -67,9 +67,10 @@ def verify(
     if every and names:
         message = "--all means all weights; give it or names, not both."
         raise errors.InputError(message)
-    there = []
+    there, known = [], {*weights.names(), *weights.renamed()}
     for name in names or weights.names():
-        if (Path(name) / "entry.toml").is_file():
+        # A folder that is called as an entry of the zoo is: ./unet-blobs names it.
+        if name not in known and (Path(name) / "entry.toml").is_file():
             entry = weights.read_entry(name, moved=True)
             weights.check_entry(entry)
             path = entry.path

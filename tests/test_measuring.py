@@ -295,7 +295,8 @@ def test_weights_that_do_not_say_how_they_were_made_are_not_published(
     short = {key: facts["dataset"][key] for key in ("name", "version", "config")}
     for number, (lacking, told) in enumerate(
         [
-            ("`recipe`, `dataset`.", bare),
+            ("`recipe`, `dataset`", bare),
+            ("`recipe`, `dataset`", facts | {"recipe": {}, "dataset": {}}),
             ("`dataset.train`, `dataset.validation`.", facts | {"dataset": short}),
         ]
     ):
@@ -327,7 +328,7 @@ def test_what_is_as_stated_is_verified(zoo: Path, data: Path) -> None:
 
 
 def test_an_entry_of_ones_own_is_verified_where_it_lies(
-    served: Path, data: Path, tmp_path: Path
+    served: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = Path(shutil.copytree(served / "unet-drawn", tmp_path / "mine"))
     words = ["verify", folder, "--evaluate", "--data-dir", data]
@@ -338,6 +339,12 @@ def test_an_entry_of_ones_own_is_verified_where_it_lies(
     done = invoke(*words)
     assert done.exit_code == 2
     assert "is not the file of" in done.output
+    # What lies about under the name of an entry of the zoo is not taken for it.
+    folder.rename(tmp_path / "unext-blobs")
+    monkeypatch.chdir(tmp_path)
+    done = invoke("verify", "unext-blobs")
+    assert done.exit_code == 0, done.output
+    assert "zoo" in done.output
 
 
 def test_a_figure_that_is_off_is_told(zoo: Path, data: Path) -> None:

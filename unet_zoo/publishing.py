@@ -49,7 +49,7 @@ def check_facts(facts: Mapping[str, Any], run: str | os.PathLike[str]) -> None:
         facts: of the weights file (`weights.read_facts`).
         run: what they are called in the message.
     """
-    lacking = [f"`{name}`" for name in ("recipe", "dataset") if name not in facts]
+    lacking = [f"`{name}`" for name in ("recipe", "dataset") if not facts.get(name)]
     known = facts.get("dataset", {})
     told = ("name", "version", "config", "train", "validation")
     lacking += [f"`dataset.{name}`" for name in told if known and name not in known]

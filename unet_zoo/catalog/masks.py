@@ -123,7 +123,11 @@ def _by_page(pair: Pair, found: list[Outline], count: int) -> list[list[Outline]
                 f"{pair.mask} has outlines on {where}; the image {pair.image} has"
                 f" {count} pages."
             )
-            raise Problem(pair.mask, what, "Give the image that they were drawn on.")
+            way_out = (
+                "Give the image that they were drawn on; if it is this one, write the"
+                " outlines anew."
+            )
+            raise Problem(pair.mask, what, way_out)
         for number in on:
             pages[number].append(outline)
     return pages

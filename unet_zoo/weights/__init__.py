@@ -21,6 +21,7 @@ from unet_zoo.weights._entries import (
     current,
     entry,
     names,
+    renamed,
     write_entry,
 )
 from unet_zoo.weights._entries import read as read_entry
@@ -53,6 +54,7 @@ __all__ = [
     "names",
     "read_entry",
     "read_facts",
+    "renamed",
     "rewrite",
     "sha256",
     "upload",
