@@ -256,24 +256,20 @@ def _apart(folder: Path) -> list[dict[str, Any]]:
     """Return the runs of a record, what they finished apart from what they did not."""
     runs = []
     for run in _written(folder):
-        word = run.get("journal")
-        names = None if word is None else _journal(folder, word)
-        every = run["images"]
+        if "journal" not in run:
+            runs.append(run)
+            continue
+        names = _journal(folder, run["journal"])
         ended = {key: value for key, value in run.items() if key != "journal"}
-        done = [each for each in every if names is None or each["name"] in names]
-        runs.append({**ended, "images": done})
-        runs.append({**run, "images": [each for each in every if each not in done]})
+        for each, done in ((ended, True), (run, False)):
+            images = [im for im in run["images"] if (im["name"] in names) == done]
+            runs.append({**each, "images": images})
     return runs
 
 
 def _runs(folder: Path) -> list[dict[str, Any]]:
     """Return the runs of a record; of one that did not end, what it finished."""
-    runs = _written(folder)
-    for run in runs:
-        if "journal" in run:
-            names = _journal(folder, run.pop("journal"))
-            run["images"] = [each for each in run["images"] if each["name"] in names]
-    return runs
+    return [run for run in _apart(folder) if "journal" not in run]
 
 
 def _journal(folder: Path, word: str) -> set[str]:
