@@ -118,7 +118,9 @@ def _pairs(folder: Path, survey: Survey) -> list[Pair]:
             return []
     else:
         files, drawn = _listed(folder), _drawn(folder)
-        masks = [each for each in files if stem(each).endswith(images.MASK_SUFFIXES)]
+        masks = [
+            each for each in files if images.stem(each).endswith(images.MASK_SUFFIXES)
+        ]
         pictures = [file for file in files if file not in set(masks)]
         if not files:
             what = f"{folder} has no pairs of images and masks."
@@ -145,18 +147,17 @@ def _matched(
 ) -> list[Pair]:
     left: dict[str, Path] = {}
     for mask in masks:
-        if stem(mask) in left:
-            what = (
-                f"{left[stem(mask)].name} and {mask.name} are masks of the same name."
-            )
+        name = images.stem(mask)
+        if name in left:
+            what = f"{left[name].name} and {mask.name} are masks of the same name."
             way_out = f"Remove one from {mask.parent}."
             survey.problems.append(Problem(mask, what, way_out))
-        left[stem(mask)] = mask
+        left[name] = mask
     left |= {each.name: each for each in drawn}  # with suffix: no mask has such a key
     where = (masks + drawn)[0].parent
     pairs = []
     for picture in pictures:
-        name = stem(picture)
+        name = images.stem(picture)
         # Cellpose names an image 001_img and its mask 001_masks; `segment` names what
         # it makes of a.ome.tif a.ome_masks.tif.
         bases = [name, name.removesuffix("_img"), picture.stem]
@@ -216,15 +217,6 @@ def seg_npy(file: Path) -> str:
         " run cellpose with --save_png or --save_tif: that writes *_cp_masks, which"
         " are understood."
     )
-
-
-def stem(path: Path) -> str:
-    """Return the name without its suffix, or its two suffixes if it is an OME-TIFF.
-
-    >>> stem(Path("a.b.tif")), stem(Path("a.ome.tif"))
-    ('a.b', 'a')
-    """
-    return path.stem.removesuffix(".ome")
 
 
 def _listed(folder: Path) -> list[Path]:
@@ -301,7 +293,7 @@ def _coco(path: Path, survey: Survey) -> list[Pair]:
             survey.problems.append(Problem(found, what, way_out))
             continue
         names[file] = each.name
-        pairs.append(Pair(stem(found), found, path, each.read, each.shape))
+        pairs.append(Pair(images.stem(found), found, path, each.read, each.shape))
     empty = sum(not each.annotations for each in pictured)
     if empty:
         survey.remarks.append(

@@ -7,6 +7,7 @@ import difflib
 import io
 from pathlib import Path
 
+from unet_zoo import images
 from unet_zoo.catalog import pairs
 from unet_zoo.catalog.masks import Pair
 from unet_zoo.catalog.pairs import SPLITS, Survey
@@ -102,5 +103,5 @@ def _pair(path: Path, line: int, cells: dict[str, str], result: Survey) -> Pair 
             return None
     # Two folders may have an image of the same name: the name has its folder.
     place = Path(cells["image"].replace("\\", "/"))
-    name = place.with_name(pairs.stem(place)).as_posix()
+    name = place.with_name(images.stem(place)).as_posix()
     return pairs.pair_of(name, files["image"], files["mask"])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from unet_zoo.images.axes import Planes
-from unet_zoo.images.finding import MASK_SUFFIXES, READABLE, SUFFIXES, find
+from unet_zoo.images.finding import MASK_SUFFIXES, READABLE, SUFFIXES, find, stem
 from unet_zoo.images.reading import Image, open_image, read, read_one
 from unet_zoo.images.values import normalize, rescale, rescale_labels, to_uint8
 from unet_zoo.images.writing import replacing, write_labels, write_png, write_tiff
@@ -22,6 +22,7 @@ __all__ = [
     "replacing",
     "rescale",
     "rescale_labels",
+    "stem",
     "to_uint8",
     "write_labels",
     "write_png",

@@ -74,7 +74,7 @@ def _listed(folder: Path, masks: bool, suffixes: tuple[str, ...]) -> list[Path]:
         for name in names
         if not name.startswith(".") and Path(name).suffix.lower() in suffixes
     ]
-    stems = {path.stem.removesuffix(".ome") for path in images}
+    stems = {stem(path) for path in images}
     images = [
         path
         for path in images
@@ -92,12 +92,21 @@ def _listed(folder: Path, masks: bool, suffixes: tuple[str, ...]) -> list[Path]:
 
 def _is_mask(path: Path, stems: set[str]) -> bool:
     marks = (*MASK_SUFFIXES, "_seg") if path.suffix == ".npy" else MASK_SUFFIXES
-    name = path.stem.removesuffix(".ome")
+    name = stem(path)
     # Of a.ome.tif, a_masks.tif and a.ome_masks.tif.
     return any(
         name.endswith(mark) and name.removesuffix(mark).removesuffix(".ome") in stems
         for mark in marks
     )
+
+
+def stem(path: Path) -> str:
+    """Return the name without its suffix, or its two suffixes if it is an OME-TIFF.
+
+    >>> stem(Path("a.b.tif")), stem(Path("a.ome.tif"))
+    ('a.b', 'a')
+    """
+    return path.stem.removesuffix(".ome")
 
 
 def natural(name: str) -> tuple[list[str | int], str]:
