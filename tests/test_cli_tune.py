@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -148,3 +150,13 @@ def test_what_cannot_be_tuned_is_refused() -> None:
         assert found.exit_code == 2, found.output
         assert message in found.stderr
     assert not list(Path.cwd().glob("*tuned*"))
+
+
+def test_the_backend_is_chosen_before_anything_imports_keras() -> None:
+    words = ["tune", "bright.h5", "--dataset", "mine", "--split", "tset"]
+    code = f"from unet_zoo import cli; cli.main({[*words, '--backend', 'torch']!r})"
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 2
+    assert "has no split 'tset'" in done.stderr

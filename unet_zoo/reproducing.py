@@ -1,4 +1,7 @@
-"""Training again what a weights file says of its own making, and comparing."""
+"""Training again what a weights file says of its own making, and comparing.
+
+Keras is imported by what trains: what a file says is asked before a backend is chosen.
+"""
 
 from __future__ import annotations
 
@@ -7,13 +10,15 @@ import math
 import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from unet_zoo import catalog, files, recipe, segmenter, training, weights
+from unet_zoo import catalog, files, recipe, segmenter, weights
 from unet_zoo.errors import InputError
-from unet_zoo.progress import Progress
+
+if TYPE_CHECKING:
+    from unet_zoo.progress import Progress
 
 SPREAD = 0.02  # of a metric, that another seed or another machine may make
 
@@ -117,6 +122,8 @@ def reproduce(
     Raises:
         InputError: when the file does not say how it was made, or the training raises.
     """
+    from unet_zoo import training
+
     plan, _ = source(name_or_path)
     path = weights.find(name_or_path)
     before = weights.read_facts(path)
@@ -127,7 +134,7 @@ def reproduce(
             message = (
                 f"{before['start']['name']} is not here, or not the file that "
                 f"{name_or_path} started from (sha256 {before['start']['sha256'][:12]})"
-                ". Give it as `start`."
+                ". Give it as `start`, --from on the command line."
             )
             raise InputError(message)
         if start is None:
@@ -181,6 +188,8 @@ def _again(
     progress: Callable[[Progress], None] | None,
 ) -> Path:
     """Do trainings one after the other, each from the one before; return the last."""
+    from unet_zoo import training
+
     data = [opened(stage["dataset"]) for stage in stages]
     folders = [
         output.with_name(f"{output.name}-part-{number}")
