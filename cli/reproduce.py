@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from unet_zoo import errors, files
+from unet_zoo import devices, errors, files
 from unet_zoo.cli import _common, _telling
 
 if TYPE_CHECKING:
@@ -45,7 +45,11 @@ if TYPE_CHECKING:
     help="Largest difference of a metric that counts as none.  [default: what the "
     "weights state, else 0.02]",
 )
-@_common.backend_option
+@click.option(
+    "--backend",
+    type=click.Choice(devices.BACKENDS),
+    help="What computes.  [default: what computed then]",
+)
 def command(
     model: str,
     dataset: str | None,
@@ -75,10 +79,10 @@ def command(
       unet-zoo reproduce runs/first --dataset my_dataset/
       unet-zoo reproduce unet-blobs --output runs/blobs-again
     """
-    from unet_zoo import catalog, weights
+    from unet_zoo import catalog, reproducing, weights
 
+    plan, there = reproducing.source(model)
     facts = weights.read_facts(_common.find_weights(model))
-    there = facts.get("dataset", {})
     if dataset is None:
         dataset = str(there.get("name"))
         if dataset not in catalog.names():
@@ -86,27 +90,25 @@ def command(
             raise errors.InputError(message)
     config = config or there.get("config")
     _common.check_dataset(dataset, config)
-    held_back = there.get("validation", 0)
-    part = held_back / max(1, there.get("train", 0) + held_back)
-    ran = str(facts.get("versions", {}).get("backend", "tensorflow"))
-    reproducing = _common.computing("reproducing", backend or ran)
+    backend = backend or str(facts.get("versions", {}).get("backend", "tensorflow"))
     output = output or reproducing.default_output(model)
     files.check_unused(output, "Give --output {free}, which is free.")
     _common.check_writable(output)
     data = _common.open_dataset(
         dataset,
-        backend or ran,
+        backend,
         config=config,
         manual_dir=manual_dir,
         data_dir=data_dir,
-        validation=part,
+        validation=reproducing.validation_of(there),
     )
+    _common.computing("training", backend)
     if facts.get("deterministic"):
-        _common.computing("devices", backend or ran).deterministic()
+        _common.computing("devices", backend).deterministic()
     opened = functools.partial(
         reproducing.open_named, manual_dir=manual_dir, data_dir=data_dir
     )
-    with _telling.Told(facts["recipe"]["validate_every"]) as told:
+    with _telling.Told(plan.validate_every) as told:
         found = reproducing.reproduce(
             model,
             data,
@@ -121,12 +123,12 @@ def command(
     name = weights.current(model)
     if name in weights.names():
         with _common.progress_bar("frame") as tick:
-            measured = _common.computing("measuring", backend or ran).repeat_with(
+            measured = _common.computing("measuring", backend).repeat_with(
                 output,
                 weights.entry(name),
                 load=functools.partial(
                     _common.load,
-                    backend=backend or ran,
+                    backend=backend,
                     engine="keras",
                     precision="float32",
                 ),

@@ -287,6 +287,12 @@ def test_an_archive_with_the_wrong_content() -> None:
     assert "Get it again from" in message
 
 
+def test_weights_that_do_not_say_how_they_were_made(tiny: Path) -> None:
+    message = "does not say its recipe and dataset"
+    assert message in refused("reproduce", tiny)
+    assert message in refused("reproduce", tiny, "--dataset", pairs())
+
+
 def test_a_split_that_is_not_there(tiny: Path) -> None:
     pairs()
     message = refused("evaluate", tiny, "--dataset", "mine")
