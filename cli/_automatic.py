@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from unet_zoo import errors, recipe
-from unet_zoo.cli import _common
+from unet_zoo.cli import _common, _recipes
 
 if TYPE_CHECKING:
     from unet_zoo import catalog
@@ -31,22 +31,12 @@ def check(
             "leave out --hours."
         )
         raise errors.InputError(message)
-    if name == "auto" and "steps" in fixed(options, settings):
+    if name == "auto" and "steps" in _recipes.decided(options, settings):
         message = (
             "With --recipe auto the time decides on the number of steps: give --hours, "
             "or another recipe."
         )
         raise errors.InputError(message)
-
-
-def fixed(options: Mapping[str, Any], settings: Sequence[str]) -> set[str]:
-    """Return the names of the fields that the command line decides on.
-
-    >>> sorted(fixed({"batch": 2, "patch": None}, ["model_arguments.depth=3"]))
-    ['batch', 'depth']
-    """
-    given = {name for name, value in options.items() if value is not None}
-    return given | {each.partition("=")[0].rpartition(".")[2] for each in settings}
 
 
 def planned(

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from unet_zoo import errors, recipe
+from unet_zoo import errors, policies, recipe
+from unet_zoo.cli import _common
 
 if TYPE_CHECKING:
     from unet_zoo.recipe import Recipe
@@ -35,18 +36,29 @@ recipe_option = click.option(
     "auto.",
 )
 
-_NETWORK = (
+target_option = click.option("--target", help="semantic, border or distance.")
+augmentation_option = click.option(
+    "--augmentation",
+    metavar="NAME",
+    help="none, light, default, paper or strong.  [default: that of the recipe]",
+)
+patch_option = click.option(
+    "--patch", type=int, help="Height and width of a patch in pixels."
+)
+scale_option = click.option(
+    "--scale", type=float, help="Size of the image that the network sees, 0.5: half."
+)
+# What the network is, what it sees and what it is taught.
+network_options = _common.together(
     click.option("--batch", type=int, help="Patches a step."),
-    click.option("--patch", type=int, help="Height and width of a patch in pixels."),
+    patch_option,
     click.option("--filters", type=int, help="Filters of the network's first level."),
     click.option(
         "--depth", type=int, help="How often the network halves the resolution."
     ),
-    click.option(
-        "--scale",
-        type=float,
-        help="Size of the image that the network sees, 0.5: half.",
-    ),
+    scale_option,
+    augmentation_option,
+    target_option,
 )
 
 settings_option = click.option(
@@ -57,13 +69,6 @@ settings_option = click.option(
     help="Any other field of the recipe, such as augmentation.elastic=0 or "
     "optimizer.name=sgd; may be given again.",
 )
-
-
-def network_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Add the options that say what the network is and sees."""
-    for option in reversed(_NETWORK):
-        command = option(command)
-    return command
 
 
 def read(name: str, model: str) -> Recipe:
@@ -89,7 +94,10 @@ def changed(
     """Return the recipe with the options of the command line, --set last."""
     changes: dict[str, Any] = {}
     for name, value in options.items():
-        if value is not None:
+        if name == "augmentation" and value is not None:
+            # A policy by its name: what --set changes of it comes on top.
+            plan = plan.replace(augmentation=policies.Augmentation.named(value))
+        elif value is not None:
             at = ("model_arguments", name) if name in _OF_MODEL else (name,)
             _put(changes, _AT.get(name, at), value, name)
     for setting in settings:
@@ -108,14 +116,33 @@ def changed(
                     message = f"The target and the data decide on {key}, not a --set."
                     raise errors.InputError(message)
     if changes.get("model", plan.model) != plan.model:
-        message = "The model is the first argument of train, not a --set."
+        message = "The first argument of train, else --model, says the model: no --set."
         raise errors.InputError(message)
     return plan.replace(**changes)
 
 
-def suited(plan: Recipe, dataset: str, kind: str) -> Recipe:
-    """Return a recipe without objects where the labels of a dataset are classes."""
+def decided(options: Mapping[str, Any], settings: Sequence[str]) -> set[str]:
+    """Return the names of the fields that the command line decides on.
+
+    >>> sorted(decided({"batch": 2, "patch": None}, ["model_arguments.depth=3"]))
+    ['batch', 'depth']
+    """
+    given = {name for name, value in options.items() if value is not None}
+    return given | {each.partition("=")[0].rpartition(".")[2] for each in settings}
+
+
+def suited(plan: Recipe, dataset: str, kind: str, given: Collection[str]) -> Recipe:
+    """Return a recipe without objects where the labels of a dataset are classes.
+
+    Args:
+        plan: the recipe as it was named.
+        dataset: what the user called the dataset.
+        kind: of the dataset.
+        given: what `decided` returned; a target that was asked for stays.
+    """
     if kind == "instances" or plan.target != "distance" or plan.target_arguments:
+        return plan
+    if "target" in given:
         return plan
     click.echo(
         f"The labels of {dataset} are classes, not objects: the target is semantic, "

@@ -107,7 +107,8 @@ def command(
         validation=validation,
     )
     if recipe_name == "default":
-        plan = _recipes.suited(plan, dataset, data.kind)
+        given = _recipes.decided(options, settings)
+        plan = _recipes.suited(plan, dataset, data.kind, given)
     annotating = _common.computing("annotating", backend)
     metric = annotating.metric_of(data)
     import tqdm

@@ -78,7 +78,6 @@ from unet_zoo.cli import _automatic, _common, _folds, _recipes, _telling
 )
 @click.option("--steps", type=int, help="Number of steps.")
 @_recipes.network_options
-@click.option("--target", help="semantic, border or distance.")
 @click.option("--loss", help="Such as cross_entropy, dice_cross_entropy or focal.")
 @click.option("--learning-rate", type=float, help="The highest learning rate.")
 @click.option(
@@ -209,7 +208,7 @@ def command(
             plan = starting.taken_over(plan, begun)
     plan = _recipes.changed(plan, options, settings)
     _common.check_dataset(dataset, config)
-    asked = options["target"] or any(each.startswith("target=") for each in settings)
+    given = _recipes.decided(options, settings)
     if output is None:
         output = Path("runs") / f"{model}-{_common.word(dataset)}"
     # Refused now, not once everything is loaded; of several processes, one decides.
@@ -231,8 +230,8 @@ def command(
         data_dir=data_dir,
         validation=validation,
     )
-    if recipe_name in ("default", "auto") and not asked and start is None:
-        plan = _recipes.suited(plan, dataset, data.kind)
+    if recipe_name in ("default", "auto") and start is None:
+        plan = _recipes.suited(plan, dataset, data.kind, given)
     training = _common.computing("training", backend)
     if deterministic:
         _common.computing("devices", backend).deterministic()
@@ -247,11 +246,10 @@ def command(
         seen = data
         if folds:
             seen = _common.computing("folding", backend).fold_of(data, 1, folds)
-        kept = _automatic.fixed(options, settings)
         if on.replicas > 1:  # which share it equally, as was checked
-            kept.add("batch")
+            given.add("batch")
         plan, reserve = _automatic.planned(
-            plan, seen, whole / (folds or 1), kept, output, resume
+            plan, seen, whole / (folds or 1), given, output, resume
         )
 
     def callbacks(number: int, folder: Path) -> list[Any]:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import re
 import tomllib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from unet_zoo import files, recipe
+from unet_zoo import files
 from unet_zoo.cli import _common, _recipes
 
 if TYPE_CHECKING:
@@ -42,24 +41,11 @@ if TYPE_CHECKING:
 @click.option("--seed", type=int, help="Other images, places and random changes.")
 @_recipes.recipe_option
 @click.option("--model", metavar="NAME", help="As for train.  [default: unet]")
-@click.option(
-    "--augmentation",
-    metavar="NAME",
-    help="none, light, default, paper or strong.  [default: that of the recipe]",
-)
-@click.option("--target", help="semantic, border or distance.")
-@click.option("--patch", type=int, help="Height and width of a patch in pixels.")
-@click.option(
-    "--scale", type=float, help="Size of the image that the network sees, 0.5: half."
-)
-@click.option(
-    "--set",
-    "settings",
-    multiple=True,
-    metavar="KEY=VALUE",
-    help="Any other field of the recipe, such as augmentation.elastic=20; may be given "
-    "again.",
-)
+@_recipes.augmentation_option
+@_recipes.target_option
+@_recipes.patch_option
+@_recipes.scale_option
+@_recipes.settings_option
 @click.option(
     "--tile",
     type=click.IntRange(min=16),
@@ -75,7 +61,6 @@ def command(
     number: int,
     recipe_name: str,
     model: str | None,
-    augmentation: str | None,
     settings: tuple[str, ...],
     tile: int | None,
     config: str | None,
@@ -104,23 +89,19 @@ def command(
     Example:
       unet-zoo visualize my_dataset/ --augmentation strong --output pages/
     """
-    plan = _recipe(recipe_name, model)
-    if augmentation is not None:
-        plan = plan.replace(augmentation=recipe.Augmentation.named(augmentation))
-    plan = _recipes.changed(plan, options, settings)
+    plan = _recipes.changed(_recipe(recipe_name, model), options, settings)
     _common.check_dataset(dataset, config)
-    asked = options["target"] or any(each.startswith("target=") for each in settings)
     if output is None:
-        name = Path(dataset).expanduser().resolve().name
-        output = Path("pages") / re.sub(r"[^\w.-]+", "_", name)
+        output = Path("pages") / _common.word(dataset)
     # Refused now, not once everything is loaded.
     files.check_unused(output, "Give --output {free}, which is free.")
     _common.check_writable(output)
     data = _common.open_dataset(
         dataset, backend, config=config, manual_dir=manual_dir, data_dir=data_dir
     )
-    if recipe_name == "default" and not asked:
-        plan = _recipes.suited(plan, dataset, data.kind)
+    if recipe_name == "default":
+        given = _recipes.decided(options, settings)
+        plan = _recipes.suited(plan, dataset, data.kind, given)
     visualizing = _common.computing("visualizing", backend)
     click.echo(
         f"{data.name}, {data.size_of.get(split, 0)} {split}. {data.note}", err=True

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 
 import pytest
 from click.testing import CliRunner
@@ -11,6 +12,7 @@ from test_training import SMALL, data
 
 from unet_zoo import annotating, cli
 from unet_zoo.annotating import Point
+from unet_zoo.cli import _common
 from unet_zoo.errors import InputError
 
 PLAN = SMALL.replace(steps=3)
@@ -136,3 +138,30 @@ def test_the_command_line(tmp_path, monkeypatch):
     wrong = CliRunner().invoke(cli.main, [*words, "--images", "one"])
     assert wrong.exit_code == 2
     assert "--images takes numbers" in wrong.output
+
+
+@pytest.mark.parametrize(
+    ("said", "target"),
+    [
+        ([], "semantic"),
+        (["--target", "distance"], "distance"),
+        (["--set", "target=distance"], "distance"),
+    ],
+)
+def test_of_classes_the_target_that_was_asked_for_stays(
+    said, target, tmp_path, monkeypatch
+):
+    classes = dataclasses.replace(data(), kind="semantic")
+    plans = []
+
+    def learning_curve(plan, *others, **options):
+        plans.append(plan)
+        return [Point(1, (0.5,))]
+
+    monkeypatch.setattr(_common, "open_dataset", lambda *others, **options: classes)
+    monkeypatch.setattr(annotating, "learning_curve", learning_curve)
+    words = ["learning-curve", "membrane", "--output", str(tmp_path / "curve")]
+    done = CliRunner().invoke(cli.main, [*words, "--augmentation", "none", *said])
+    assert done.exit_code == 0, done.output
+    assert [plan.target for plan in plans] == [target]
+    assert not plans[0].augmentation.elastic

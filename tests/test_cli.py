@@ -364,13 +364,14 @@ def test_train_then_evaluate_then_segment(
 
 def test_classes_are_taught_as_classes(capsys: pytest.CaptureFixture[str]) -> None:
     plan = recipe.named("default")
-    assert _recipes.suited(
-        plan, "membrane", catalog.info("membrane").kind
-    ) == plan.replace(target="semantic")
+    classes, objects = (catalog.info(name).kind for name in ("membrane", "hela"))
+    semantic = plan.replace(target="semantic")
+    assert _recipes.suited(plan, "membrane", classes, {"steps"}) == semantic
     assert "the target is semantic" in capsys.readouterr().err
-    assert _recipes.suited(plan, "hela", catalog.info("hela").kind) == plan
+    assert _recipes.suited(plan, "hela", objects, set()) == plan
+    assert _recipes.suited(plan, "membrane", classes, {"target"}) == plan
     paper = recipe.named("paper")
-    assert _recipes.suited(paper, "membrane", catalog.info("membrane").kind) == paper
+    assert _recipes.suited(paper, "membrane", classes, set()) == paper
     assert not capsys.readouterr().err
 
 
@@ -564,6 +565,11 @@ def test_scores_as_csv(folder: Path, tiny: Path, tmp_path: Path) -> None:
         ({}, ["scale=0.5", "steps=9"], {"scale": 0.5, "steps": 9}),
         ({"steps": 7}, ["steps=9"], {"steps": 9}),
         ({}, ["augmentation.flip=false"], {"augmentation": {"flip": False}}),
+        (
+            {"augmentation": "strong"},
+            ["augmentation.blur=0"],
+            {"augmentation": vars(recipe.Augmentation.named("strong")) | {"blur": 0}},
+        ),
         ({}, ["normalization=percentile"], {"normalization": "percentile"}),
         ({}, ["target_arguments={seed=0.3}"], {"target_arguments": {"seed": 0.3}}),
         (
