@@ -360,6 +360,26 @@ def check_writable(path: Path) -> None:
         raise errors.InputError(message)
 
 
+def check_file(path: Path, option: str, suffixes: Sequence[str] = ()) -> None:
+    """Refuse what cannot be the name of a file, before anything slow begins.
+
+    Args:
+        path: of the file; its folder is there.
+        option: what gave it, as the user knows it.
+        suffixes: that it may end in, in small letters; none: any.
+    """
+    if suffixes and path.suffix.lower() not in suffixes:
+        message = f"{option} must end in {' or '.join(suffixes)}. Received: {path}"
+        raise errors.InputError(message)
+    if path.is_dir():
+        message = f"{option} {path} is a folder; give the name of a file."
+        raise errors.InputError(message)
+    if not path.parent.is_dir():
+        message = f"The folder {path.parent} of {option} does not exist. Make it first."
+        raise errors.InputError(message)
+    check_writable(path)
+
+
 def write_text(path: Path, text: str) -> None:
     """Write a text file, the whole file or nothing."""
     with files.replacing(path) as part:

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from unet_zoo import errors
 from unet_zoo.cli import _common
 
 if TYPE_CHECKING:
@@ -55,7 +54,7 @@ def command(
       unet-zoo check hela --json
     """
     if picture is not None:
-        _check_picture(picture)
+        _common.check_file(picture, "--picture", (".png",))
     _common.check_dataset(dataset, config)
     _common.computing("pipeline")  # brings tensorflow, which is not quiet later
     checking = _common.computing("checking")
@@ -73,21 +72,6 @@ def command(
         click.echo(f"Drawn to {picture}", err=True)
     if report.refused:
         click.get_current_context().exit(2)
-
-
-def _check_picture(path: Path) -> None:
-    if path.suffix.lower() != ".png":
-        message = f"--picture must end in .png. Received: {path}"
-        raise errors.InputError(message)
-    if path.is_dir():
-        message = f"--picture {path} is a folder; give the name of a file."
-        raise errors.InputError(message)
-    if not path.parent.is_dir():
-        message = (
-            f"The folder {path.parent} of --picture does not exist. Make it first."
-        )
-        raise errors.InputError(message)
-    _common.check_writable(path)
 
 
 def _text(report: Report) -> str:

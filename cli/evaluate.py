@@ -67,7 +67,7 @@ def command(
     from unet_zoo import weights
 
     if output is not None:
-        _check_output(output)
+        _common.check_file(output, "--output", SUFFIXES)
     _calibration.check(calibrate, precision)
     _common.check_engine(backend, engine, precision)
     _common.check_dataset(dataset, config)
@@ -117,23 +117,12 @@ def command(
             "metrics": {name: vars(score) for name, score in scores.items()},
         }
         text = (
-            _csv(scores) if output.suffix == ".csv" else _common.to_json(facts) + "\n"
+            _csv(scores)
+            if output.suffix.lower() == ".csv"
+            else _common.to_json(facts) + "\n"
         )
         _common.write_text(output, text)
         click.echo(f"Written to {output}")
-
-
-def _check_output(path: Path) -> None:
-    if path.suffix not in SUFFIXES:
-        message = f"--output must end in .json or .csv. Received: {path}"
-        raise errors.InputError(message)
-    if path.is_dir():
-        message = f"--output {path} is a folder; give the name of a file."
-        raise errors.InputError(message)
-    if not path.parent.is_dir():
-        message = f"The folder {path.parent} of --output does not exist. Make it first."
-        raise errors.InputError(message)
-    _common.check_writable(path)
 
 
 def _show(scores: dict[str, Score]) -> None:

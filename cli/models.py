@@ -50,11 +50,11 @@ def command(
         return
     info = registry.info(name)
     arguments = registry.arguments(name)
+    if as_json and (layers or draw):
+        message = "--json prints facts alone. Leave it out, or --layers and --draw."
+        raise errors.InputError(message)
     if draw is not None:
-        if draw.suffix.lower() != ".svg":
-            message = f"--draw must end in .svg. Received: {draw}"
-            raise errors.InputError(message)
-        _common.check_writable(draw)
+        _common.check_file(draw, "--draw", (".svg",))
     if as_json:
         measured = registry.measured(name)
         facts = dataclasses.asdict(info) | {"arguments": arguments} | measured

@@ -111,6 +111,8 @@ def pairs(folder: str = "mine") -> Path:
         (["weights", "verfy"], ["Unknown command of weights 'verfy'", "'verify'"]),
         (["models", "unt"], ["Unknown model 'unt'", "'unet'"]),
         (["models", "unet", "--draw", "a.png"], ["must end in .svg", "a.png"]),
+        (["models", "unet", "--draw", "no/a.svg"], ["folder no of --draw", "Make it"]),
+        (["models", "unet", "--draw", "a.svg", "--json"], ["--json prints facts"]),
         (["datasets", "helaa"], ["Unknown dataset 'helaa'", "'hela'"]),
         (["recipes", "papr"], ["Unknown recipe 'papr'", "'paper'"]),
         (["weights", "info", "nothing-here"], ["Unknown weights 'nothing-here'"]),
