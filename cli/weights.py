@@ -143,8 +143,11 @@ def export_cache(file: Path, names: tuple[str, ...], cache: Path | None) -> None
     """
     from unet_zoo import weights
 
+    _common.check_file(file, "FILE")
     for name in names:
-        weights.locate(name, cache=cache)
+        path = weights.locate(name, cache=cache)
+        if path.parent != weights.cache_folder(cache):
+            click.echo(f"Not packed: {name}, which comes along with unet-zoo")
     for name in weights.export_cache(file, cache=cache):
         click.echo(f"Packed: {name}")
     click.echo(f"Written: {file}, sha256 {weights.sha256(file)}")

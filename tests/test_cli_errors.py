@@ -113,6 +113,7 @@ def pairs(folder: str = "mine") -> Path:
         (["models", "unet", "--draw", "a.png"], ["must end in .svg", "a.png"]),
         (["models", "unet", "--draw", "no/a.svg"], ["folder no of --draw", "Make it"]),
         (["models", "unet", "--draw", "a.svg", "--json"], ["--json prints facts"]),
+        (["weights", "export-cache", "no/w.tar"], ["folder no of FILE", "Make it"]),
         (["datasets", "helaa"], ["Unknown dataset 'helaa'", "'hela'"]),
         (["recipes", "papr"], ["Unknown recipe 'papr'", "'paper'"]),
         (["weights", "info", "nothing-here"], ["Unknown weights 'nothing-here'"]),

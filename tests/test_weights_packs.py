@@ -13,9 +13,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 from serving import write_weights
 
-from unet_zoo import errors, weights
+from unet_zoo import cli, errors, weights
 
 
 @pytest.fixture(scope="module")
@@ -76,6 +77,16 @@ def test_the_cache_goes_through_a_file(cache: Path, pack: Path, tmp_path: Path) 
         assert (tmp_path / "there" / name).read_bytes() == (cache / name).read_bytes()
     weights.export_cache(tmp_path / "again.tar", cache=tmp_path / "there")
     assert (tmp_path / "again.tar").read_bytes() == pack.read_bytes()
+
+
+def test_weights_that_come_along_are_said_not_to_be_packed(
+    cache: Path, pack: Path, tmp_path: Path
+) -> None:
+    words = ["weights", "export-cache", str(tmp_path / "w.tar"), "unext-blobs"]
+    done = CliRunner().invoke(cli.main, [*words, "--cache", str(cache)])
+    assert done.exit_code == 0, done.output
+    assert "Not packed: unext-blobs, which comes along with unet-zoo" in done.stdout
+    assert (tmp_path / "w.tar").read_bytes() == pack.read_bytes()
 
 
 def test_what_is_there_stays_unless_it_is_damaged(pack: Path, tmp_path: Path) -> None:
