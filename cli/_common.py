@@ -212,22 +212,32 @@ segment_options = together(
         help="Radius within which gaps in an object's outline close.  [default: 0]",
     ),
 )
-engine_options = together(
-    click.option(
+precision_option = click.option(
+    "--precision",
+    type=click.Choice(engines.PRECISIONS),
+    default="float32",
+    show_default=True,
+    help="bfloat16 is faster on processors that have it, int8 (of OpenVINO) faster "
+    "still and less exact.",
+)
+
+
+def engine_option(default: str) -> Callable[[Function], Function]:
+    """Return the option that says what runs the network.
+
+    Args:
+        default: what does where nothing is said, in words.
+    """
+    return click.option(
         "--engine",
         type=click.Choice(engines.ENGINES),
         help="What runs the network. auto: OpenVINO where it is installed and there is "
-        "no GPU, else Keras.  [default: UNET_ZOO_ENGINE, else auto]",
-    ),
-    click.option(
-        "--precision",
-        type=click.Choice(engines.PRECISIONS),
-        default="float32",
-        show_default=True,
-        help="bfloat16 is faster on processors that have it, int8 (of OpenVINO) faster "
-        "still and less exact.",
-    ),
-    backend_option,
+        f"no GPU, else Keras.  [default: {default}]",
+    )
+
+
+engine_options = together(
+    engine_option("UNET_ZOO_ENGINE, else auto"), precision_option, backend_option
 )
 models_option = click.option(
     "--model",

@@ -34,7 +34,9 @@ if TYPE_CHECKING:
     help="How far a figure may be off.",
 )
 @_common.place_options
-@_common.engine_options
+@_common.engine_option("keras, which the cards were measured by")
+@_common.precision_option
+@_common.backend_option
 @_common.json_option
 def verify(
     names: tuple[str, ...],
@@ -67,7 +69,16 @@ def verify(
     if every and names:
         message = "--all means all weights; give it or names, not both."
         raise errors.InputError(message)
-    there, known = [], {*weights.names(), *weights.renamed()}
+    engine = engine or "keras"  # by which what the cards state was measured
+    if precision == "int8":
+        message = (
+            "--precision int8 is calibrated on images, which verify is not given: take "
+            "float32 or bfloat16 here, and measure int8 by unet-zoo evaluate."
+        )
+        raise errors.InputError(message)
+    _common.check_engine(backend, engine, precision)
+    there, rows = [], []
+    known = {*weights.names(), *weights.renamed()}
     for name in names or weights.names():
         # A folder that is called as an entry of the zoo is: ./unet-blobs names it.
         if name not in known and (Path(name) / "entry.toml").is_file():
@@ -81,14 +92,16 @@ def verify(
                 continue
             path = weights.locate(entry.name, offline=True)
         there.append(entry)
+        rows.append({"entry": entry.name, "sha256": entry.sha256, "path": str(path)})
         click.echo(
             f"{entry.name}: sha256 {entry.sha256} as expected, {path}", err=as_json
         )
     if not evaluate:
+        if as_json:
+            click.echo(_common.to_json(rows))
         return
-    # What the cards state was measured by Keras.
     load = functools.partial(
-        _common.load, backend=backend, engine=engine or "keras", precision=precision
+        _common.load, backend=backend, engine=engine, precision=precision
     )
     module = _common.computing("measuring", backend)
     opened = functools.partial(

@@ -290,7 +290,9 @@ def test_weights_of_the_zoo() -> None:
         if entry.path.exists():
             assert entry.sha256 in fine("weights", "verify", name)
             assert fine("download", name, "--offline").strip() == str(entry.path)
-    fine("weights", "verify")
+    checked = json.loads(fine("weights", "verify", "--json"))
+    shipped = [name for name in weights.names() if weights.entry(name).path.exists()]
+    assert [each["entry"] for each in checked] == shipped
 
 
 def test_a_folder_of_weights_becomes_a_server(tiny: Path, tmp_path: Path) -> None:

@@ -118,6 +118,14 @@ def pairs(folder: str = "mine") -> Path:
         (["recipes", "papr"], ["Unknown recipe 'papr'", "'paper'"]),
         (["weights", "info", "nothing-here"], ["Unknown weights 'nothing-here'"]),
         (["weights", "verify", "nothing-here"], ["Unknown weights 'nothing-here'"]),
+        (
+            ["weights", "verify", "--evaluate", "--precision", "int8"],
+            ["calibrated on images", "float32 or bfloat16", "unet-zoo evaluate"],
+        ),
+        (
+            ["weights", "verify", "--engine", "onnx", "--precision", "bfloat16"],
+            ["bfloat16"],
+        ),
         (["download", "nothing-here"], ["Unknown weights", "UNET_ZOO_URL"]),
         (
             ["weights", "export-cache", "w.tar", "unet-blobs", "--cache", "none"],
