@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import click
 
+from unet_zoo import errors
 from unet_zoo.cli import _common
 
 if TYPE_CHECKING:
     from unet_zoo import catalog, segmenter
+    from unet_zoo.catalog import Example
 
 pixel_size_option = click.option(
     "--pixel-size",
@@ -54,3 +57,31 @@ def pixel_size(
             err=True,
         )
     return {"pixel_size": size}
+
+
+def examples(
+    data: catalog.Dataset, split: str, channels: int, model: str
+) -> Sequence[Example]:
+    """Return the images of a split; refuse none, and such as weights cannot take.
+
+    Args:
+        data: the dataset.
+        split: of it.
+        channels: that the weights take.
+        model: what the user called the weights.
+    """
+    found = data.examples(split)
+    if not found:
+        others = ", ".join(name for name, count in data.size_of.items() if count)
+        message = (
+            f"The split {split!r} of {data.name} holds no images. Take another: "
+            f"{others}."
+        )
+        raise errors.InputError(message)
+    if (there := found[0].image.shape[-1]) != channels:
+        message = (
+            f"The images of {data.name} have {there} channel(s), {model} takes "
+            f"{channels}. Give images of {channels}, or weights that take {there}."
+        )
+        raise errors.InputError(message)
+    return found

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from unet_zoo import errors
 from unet_zoo.cli import _calibration, _common, _reading
 
 if TYPE_CHECKING:
@@ -77,16 +76,7 @@ def command(
     data = _common.open_dataset(
         dataset, backend, config=config, manual_dir=manual_dir, data_dir=data_dir
     )
-    examples = data.examples(split)
-    if not examples:
-        message = f"The split {split!r} of {dataset} holds no images."
-        raise errors.InputError(message)
-    if (there := examples[0].image.shape[-1]) != channels:
-        message = (
-            f"The images of {dataset} have {there} channel(s), {model} takes "
-            f"{channels}."
-        )
-        raise errors.InputError(message)
+    examples = _reading.examples(data, split, channels, model)
     shown = _calibration.of_dataset(calibrate, precision, data)
     segmenter = _common.load(file, backend, engine, precision, shown)
     from unet_zoo import evaluation

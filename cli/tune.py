@@ -99,19 +99,8 @@ def command(
         data_dir=data_dir,
         **_held_back(facts, dataset),
     )
-    examples = data.examples(split)
-    if not examples:
-        message = (
-            f"The split {split!r} of {dataset} holds no images. Take another, such as "
-            "--split all."
-        )
-        raise errors.InputError(message)
-    if (there := examples[0].image.shape[-1]) != facts["channels"]:
-        message = (
-            f"The images of {dataset} have {there} channel(s), {' + '.join(models)} "
-            f"takes {facts['channels']}."
-        )
-        raise errors.InputError(message)
+    channels = facts["channels"]
+    examples = _reading.examples(data, split, channels, " + ".join(models))
     if split == "test":
         click.echo("From now on, what is measured on these images flatters.", err=True)
     shown = _calibration.of_dataset(calibrate, precision, data)

@@ -311,6 +311,16 @@ def test_a_split_that_is_not_there(tiny: Path) -> None:
     assert "'all'" in message
 
 
+@pytest.mark.parametrize("verb", ["evaluate", "tune"])
+def test_images_of_other_channels(verb: str, tiny: Path) -> None:
+    for path in (pairs() / "images").iterdir():
+        pixels = np.stack([tifffile.imread(path)] * 3, axis=-1)
+        tifffile.imwrite(path, pixels, photometric="rgb")
+    message = refused(verb, tiny, "--dataset", "mine", "--split", "all")
+    assert "images of mine have 3 channel(s)" in message
+    assert "Give images of 1, or weights that take 3." in message
+
+
 # === Images ===
 
 
