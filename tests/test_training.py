@@ -269,7 +269,7 @@ def test_nothing_is_written_into_what_is_not_empty(tmp_path):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"patch": 30}, r"cannot be halved 2 times. Pad to \(32, 32\)"),
+        ({"patch": 30}, "`patch` 30 .*; the next one that does is 32"),
         ({"model": "unett"}, "Did you mean 'unet'"),
         ({"model_arguments": {"filtres": 3}}, "Did you mean 'filters'"),
         ({"target_arguments": {"sead": 0.3}}, "Did you mean 'seed'"),

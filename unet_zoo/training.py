@@ -30,7 +30,7 @@ from unet_zoo import (
     targets,
     tracking,
 )
-from unet_zoo.errors import InputError
+from unet_zoo.errors import InputError, SizeError
 from unet_zoo.progress import (
     Behind,
     Interrupted,
@@ -187,8 +187,15 @@ def train(
     with on.scope():
         # Built twice: the first refuses a patch that does not fit, the second takes
         # any size, since validation images are not patches.
-        for side in (recipe.patch, None):
-            network = build(side)
+        try:
+            build(recipe.patch)
+        except SizeError as error:
+            message = (
+                f"`patch` {recipe.patch} does not fit the model {recipe.model!r} with "
+                f"these arguments; the next one that does is {error.fitting[0]}."
+            )
+            raise InputError(message) from error
+        network = build(None)
         on.synchronize(network)
     # Validated on one device, whose network is not bound to the others.
     judged = network if on.replicas == 1 else build(None)

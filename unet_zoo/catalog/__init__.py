@@ -99,7 +99,8 @@ def open_dataset(
         raise InputError(message)
     if isinstance(name_or_path, str) and name_or_path == path.name:
         message = (
-            f"{unknown('dataset', name_or_path, names())} Nor is it a folder here."
+            f"{unknown('dataset', name_or_path, names())} Nor is there such a folder "
+            "or file here."
         )
         raise InputError(message)
     message = f"There is no folder {path}."
