@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import re
+import shlex
 from pathlib import Path
 from typing import Any
 
+import click
 import numpy as np
 import pytest
+
+from unet_zoo import cli
 
 ROOT = Path(__file__).parents[1]
 # What the architecture has is an outline of the code.
@@ -24,6 +28,35 @@ def blocks(page: Path) -> list[str]:
 def test_every_block_of_python_compiles(page: Path) -> None:
     for block in blocks(page):
         compile(block, str(page), "exec")
+
+
+def commands(page: Path) -> list[list[str]]:
+    """Return the words of every command of ours on a page."""
+    text = page.read_text().replace("\\\n", " ")
+    lines = re.findall(r"^ *(unet-zoo [a-z].*)$", text, flags=re.M)
+    lines += re.findall(r"`(unet-zoo [a-z][^`]*)`", text)
+    words = (shlex.split(line.partition(" > ")[0], comments=True) for line in lines)
+    return [line[1:] for line in words]
+
+
+@pytest.mark.parametrize(
+    "page",
+    [*PAGES, ROOT / "CONTRIBUTING.md", *sorted(ROOT.glob("zoo/*/README.md"))],
+    ids=lambda page: str(page.relative_to(ROOT)),
+)
+def test_every_command_and_option_is_there(page: Path) -> None:
+    for words in commands(page):
+        command: click.Command | None = cli.main
+        while isinstance(command, click.Group) and words:
+            context = click.Context(command, info_name="unet-zoo")
+            _, command, words = command.resolve_command(context, words)
+        context = click.Context(command)
+        given, left, _ = command.make_parser(context).parse_args(list(words))
+        assert not left, words
+        for option in command.params:
+            # Paths are examples, of files that are not there.
+            if isinstance(option.type, click.Choice) and option.name in given:
+                option.type_cast_value(context, given[option.name])
 
 
 def run(page: str, word: str, **given: Any) -> dict[str, Any]:
