@@ -12,23 +12,19 @@ from pathlib import Path
 import skimage.data
 
 import unet_zoo
-from unet_zoo import images, outputs
 
 
 def main(folder: Path = Path("demo")) -> int:
     """Write the overlay and the labels into `folder`; return the number of objects."""
-    image = skimage.data.coins()
-    segmenter = unet_zoo.load("unet-blobs")
-    labels = segmenter.segment(image).labels
+    result = unet_zoo.load("unet-blobs").segment(skimage.data.coins())
     folder.mkdir(parents=True, exist_ok=True)
     overlay, masks = folder / "coins-overlay.png", folder / "coins-labels.tif"
-    images.write_png(overlay, outputs.overlay(image, labels))
-    images.write_labels(masks, labels)
-    count = int(labels.max())
-    print(f"{count} objects found in a photograph of 24 coins.")
+    result.save(overlay, overwrite=True)
+    result.save(masks, overwrite=True)
+    print(f"{result.count} objects found in a photograph of 24 coins.")
     print(f"Outlines: {overlay}")
     print(f"Labels, one number per object: {masks}")
-    return count
+    return result.count
 
 
 if __name__ == "__main__":
