@@ -174,8 +174,8 @@ class Segmenter:
                 return self.segment(opened, pixel_size=pixel_size, **told)
         if isinstance(image, images.Image):
             size = image.pixel_size if pixel_size is None else pixel_size
-            if self.facts.get("pixel_size") is not None:
-                pixel_size = size
+            if pixel_size is None:
+                pixel_size = self.pixel_size_of(image)
             frames = image.read_all()
             frames = frames[0] if len(frames) == 1 else frames
             result = self.segment(frames, pixel_size=pixel_size, **told)
@@ -326,13 +326,15 @@ class Segmenter:
             raise InputError(message)
         return scale * y, scale * x
 
-    def pixel_size_of(self, dataset: catalog.Dataset) -> tuple[float, float] | None:
-        """Return what `segment` is to be told of a dataset; None: nothing.
+    def pixel_size_of(
+        self, source: catalog.Dataset | images.Image
+    ) -> tuple[float, float] | None:
+        """Return what `segment` is to be told of a dataset or image; None: nothing.
 
         Weights that do not say at which pixel size they were trained see all images as
         they are.
         """
-        return None if self.facts.get("pixel_size") is None else dataset.pixel_size
+        return None if self.facts.get("pixel_size") is None else source.pixel_size
 
     @property
     def padding(self) -> str:
