@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,7 +23,7 @@ def run(
     data: catalog.Dataset,
     output: Path,
     folds: int,
-    told: Callable[[], Any],
+    told: Callable[[], contextlib.AbstractContextManager[Any]],
     callbacks: Callable[[int, Path], Sequence[Any]],
     **options: Any,
 ) -> None:
@@ -40,39 +41,37 @@ def run(
     from unet_zoo import folding
 
     shown: dict[int, Any] = {}
+    bars = contextlib.ExitStack()  # at most that of the fold that is trained
 
     def progress(fold: int, now: Progress) -> None:
         if fold not in shown:
             click.echo(f"Fold {fold} of {folds}", err=True)
-            shown[fold] = told()
+            shown[fold] = bars.enter_context(told())
         shown[fold](now)
 
     def scored(fold: int, scores: dict[str, float]) -> None:
-        if fold in shown:
-            shown[fold].__exit__()
+        bars.close()
         values = ", ".join(
             f"{name} {value:.3f}" for name, value in scores.items() if name != "images"
         )
         click.echo(f"Fold {fold}: {values} on {scores['images']} images", err=True)
 
     try:
-        result = folding.cross_validate(
-            plan,
-            data,
-            output,
-            folds,
-            progress=progress,
-            scored=scored,
-            callbacks=lambda fold: callbacks(fold, output / f"fold-{fold}"),
-            **options,
-        )
+        with bars:
+            result = folding.cross_validate(
+                plan,
+                data,
+                output,
+                folds,
+                progress=progress,
+                scored=scored,
+                callbacks=lambda fold: callbacks(fold, output / f"fold-{fold}"),
+                **options,
+            )
     except KeyboardInterrupt as interrupt:
         done = "Folds that are finished are kept; the same command with --resume goes "
         _common.keep(interrupt, done + "on.")
         raise
-    finally:
-        for each in shown.values():
-            each.__exit__()
     click.echo(table(result))
     click.echo(f"Networks, table and ensemble: {output}")
     click.echo("Segment with all of them:")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import json
 import shutil
@@ -14,6 +15,7 @@ from test_training import SMALL, blob, data
 
 import unet_zoo
 from unet_zoo import cli, folding, segmenter, training, weights
+from unet_zoo.cli import _folds
 from unet_zoo.errors import InputError
 
 PLAN = SMALL.replace(steps=60, validate_every=60)
@@ -198,3 +200,27 @@ def test_the_plan_is_kept(folded):
     state = json.loads((folder / "folds.json").read_text())
     assert state["of"]["folds"] == 2
     assert len(state["scores"]) == 2
+
+
+def test_each_fold_has_a_bar_of_its_own_that_is_put_away(tmp_path, monkeypatch):
+    steps = []
+
+    @contextlib.contextmanager
+    def told():
+        steps.append("begin")
+        yield lambda now: steps.append(now)
+        steps.append("end")
+
+    def cross_validate(*others, progress, scored, **options):
+        for fold in (1, 2):
+            progress(fold, f"fold {fold}")
+            progress(fold, "again")
+            scored(fold, {"images": 1, "SEG": 0.5})
+        return folding.Result(None, [{"images": 1, "SEG": 0.5}] * 2)
+
+    monkeypatch.setattr(folding, "cross_validate", cross_validate)
+    _folds.run(PLAN, data(), tmp_path, 2, told, lambda fold, folder: ())
+    assert steps == [
+        *("begin", "fold 1", "again", "end"),
+        *("begin", "fold 2", "again", "end"),
+    ]
