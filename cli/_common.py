@@ -175,12 +175,13 @@ dataset_options = together(
     ),
     source_options,
 )
+tta_option = click.option(
+    "--tta",
+    type=click.Choice(("1", "4", "7", "8")),
+    help="Flips and rotations to average.  [default: that of the weights]",
+)
 segment_options = together(
-    click.option(
-        "--tta",
-        type=click.Choice(("1", "4", "7", "8")),
-        help="Flips and rotations to average.  [default: that of the weights]",
-    ),
+    tta_option,
     click.option(
         "--tile",
         type=click.IntRange(min=16),
@@ -247,6 +248,12 @@ models_option = click.option(
     metavar="NAME|FILE",
     help="A name that `unet-zoo weights` lists, a weights file, or the folder of a "
     "training. Given again, an ensemble: predictions are averaged.",
+)
+cache_option = click.option(
+    "--cache",
+    type=NEW_PATH,
+    metavar="FOLDER",
+    help="Where weights are kept.  [default: UNET_ZOO_CACHE, else ~/.cache/unet_zoo]",
 )
 json_option = click.option(
     "--json", "as_json", is_flag=True, help="Print JSON, for programs."
@@ -341,11 +348,13 @@ def load(
 
 
 @contextlib.contextmanager
-def progress_bar(unit: str) -> Iterator[Callable[[int, int], None]]:
+def progress_bar(
+    unit: str, *, unit_scale: bool = False
+) -> Iterator[Callable[[int, int], None]]:
     """Show a bar of (done, total), which is what the yielded function is told."""
     import tqdm
 
-    with tqdm.tqdm(unit=unit, disable=None, leave=False) as bar:
+    with tqdm.tqdm(unit=unit, unit_scale=unit_scale, disable=None, leave=False) as bar:
 
         def tick(done: int, total: int) -> None:
             bar.total = total

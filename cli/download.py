@@ -17,12 +17,7 @@ from unet_zoo.cli import _common
     help="Address of a server of weights; several, parted by blanks, are mirrors.  "
     "[default: UNET_ZOO_URL]",
 )
-@click.option(
-    "--cache",
-    type=_common.NEW_PATH,
-    metavar="FOLDER",
-    help="Where weights are kept.  [default: UNET_ZOO_CACHE, else ~/.cache/unet_zoo]",
-)
+@_common.cache_option
 @click.option("--offline", is_flag=True, help="Never use the network, only look here.")
 def command(name: str, base_url: str | None, cache: Path | None, offline: bool) -> None:
     """Fetch weights and print the path of the file.
@@ -34,19 +29,12 @@ def command(name: str, base_url: str | None, cache: Path | None, offline: bool) 
     interrupted goes on where it stopped. `segment` and `evaluate` fetch by themselves;
     this command is for computers that will be offline.
     """
-    import tqdm
-
     from unet_zoo import weights
 
     try:
-        with tqdm.tqdm(unit="B", unit_scale=True, disable=None, leave=False) as bar:
-
-            def show(done: int, total: int) -> None:
-                bar.total = total
-                bar.update(done - bar.n)
-
+        with _common.progress_bar("B", unit_scale=True) as tick:
             path = weights.locate(
-                name, base_url=base_url, cache=cache, offline=offline, progress=show
+                name, base_url=base_url, cache=cache, offline=offline, progress=tick
             )
     except KeyboardInterrupt as interrupt:
         _common.keep(

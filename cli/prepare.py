@@ -80,15 +80,13 @@ def command(
     data = _common.open_dataset(
         dataset, None, config=config, manual_dir=manual_dir, data_dir=data_dir
     )
-    import tqdm
-
     written = 0
-    with tqdm.tqdm(unit="image", disable=None, leave=False) as bar:
+    with _common.progress_bar("image") as show:
 
         def tick(done: int, total: int) -> None:
             nonlocal written
-            bar.total, written = total, done
-            bar.update(done - bar.n)
+            written = done
+            show(done, total)
 
         preparing.prepare(
             data,

@@ -28,11 +28,7 @@ if TYPE_CHECKING:
     help="What is to be as large as possible, such as SEG, AP or Dice.  [default: SEG, "
     "of classes IoU]",
 )
-@click.option(
-    "--tta",
-    type=click.Choice(("1", "4", "7", "8")),
-    help="Flips and rotations to average.  [default: that of the weights]",
-)
+@_common.tta_option
 @_reading.pixel_size_option
 @click.option(
     "--output",

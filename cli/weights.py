@@ -17,14 +17,6 @@ VERBS = (
 )  # fmt: skip
 
 
-_cache_option = click.option(
-    "--cache",
-    type=_common.NEW_PATH,
-    metavar="FOLDER",
-    help="Where weights are kept.  [default: UNET_ZOO_CACHE, else ~/.cache/unet_zoo]",
-)
-
-
 class _Group(click.Group):
     """A group that refuses an unknown word with near matches."""
 
@@ -129,7 +121,7 @@ def index(folder: Path) -> None:
 @command.command("export-cache")
 @click.argument("file", type=_common.NEW_PATH)
 @click.argument("names", nargs=-1, metavar="[NAME]...")
-@_cache_option
+@_common.cache_option
 def export_cache(file: Path, names: tuple[str, ...], cache: Path | None) -> None:
     """Pack downloaded weights into FILE, for computers without a network.
 
@@ -156,7 +148,7 @@ def export_cache(file: Path, names: tuple[str, ...], cache: Path | None) -> None
 @command.command("import-cache")
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.option("--sha256", metavar="HEX", help="What FILE must be, as the export said.")
-@_cache_option
+@_common.cache_option
 def import_cache(file: Path, sha256: str | None, cache: Path | None) -> None:
     """Take the weights packed in FILE; all of it is verified first."""
     from unet_zoo import weights
