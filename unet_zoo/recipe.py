@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import operator
 import types
 import typing
 from collections.abc import Mapping
@@ -13,6 +14,8 @@ from typing import Any
 from unet_zoo import choices, registry
 from unet_zoo.errors import InputError, unknown
 from unet_zoo.policies import Augmentation
+
+_PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")
 
 
 @dataclass(frozen=True)
@@ -127,20 +130,59 @@ class Recipe:
     optimizer: Optimizer = field(default_factory=Optimizer)
 
     def __post_init__(self) -> None:
-        for name in ("patch", "batch", "steps", "validate_every"):
-            if getattr(self, name) < 1:
-                message = (
-                    f"`{name}` must be at least 1. Received: {getattr(self, name)}"
-                )
-                raise InputError(message)
-        if not 0 <= self.seed < 2**32:
-            message = f"`seed` must lie in 0..4294967295. Received: {self.seed}"
-            raise InputError(message)
-        for name in ("foreground_crops", "class_balance"):
-            if not 0 <= getattr(self, name) <= 1:
-                message = (
-                    f"`{name}` must lie in [0, 1]. Received: {getattr(self, name)}"
-                )
+        plan = self.optimizer
+        choices.loss_arguments(self.loss, self.loss_arguments)
+        choices.check_optimizer(plan.name, self.optimizer_arguments)
+        for kind, word, options in (
+            ("target", self.target, ("semantic", "border", "distance")),
+            ("precision", self.precision, _PRECISIONS),
+            ("optimizer.schedule", plan.schedule, choices.SCHEDULES),
+        ):
+            if word not in options:
+                raise unknown(kind, str(word), options)
+        if isinstance(self.freeze, str) and self.freeze != "encoder":
+            raise unknown(kind="freeze", word=self.freeze, options=("encoder",))
+        rising = sorted({each for each in plan.restarts if each > 0})
+        for name, good, wanted in (
+            ("patch", self.patch >= 1, "be at least 1"),
+            ("batch", self.batch >= 1, "be at least 1"),
+            ("steps", self.steps >= 1, "be at least 1"),
+            ("validate_every", self.validate_every >= 1, "be at least 1"),
+            ("patience", self.patience >= 0, "be at least 0"),
+            ("tta", self.tta in (1, 4, 7, 8), "be 1, 4, 7 or 8"),
+            ("seed", 0 <= self.seed < 2**32, "lie in 0..4294967295"),
+            ("foreground_crops", 0 <= self.foreground_crops <= 1, "lie in [0, 1]"),
+            ("class_balance", 0 <= self.class_balance <= 1, "lie in [0, 1]"),
+            ("scale", self.scale is None or 0 < self.scale <= 8, "lie in (0, 8]"),
+            (
+                "pixel_size",
+                self.pixel_size is None or 0 < self.pixel_size < math.inf,
+                "be micrometres, above 0",
+            ),
+            (
+                "freeze",
+                self.freeze == "encoder" or int(self.freeze) >= 0,
+                'be a number of levels, or "encoder"',
+            ),
+            ("optimizer.learning_rate", plan.learning_rate > 0, "be positive"),
+            ("optimizer.warmup", plan.warmup >= 0, "be at least 0"),
+            ("optimizer.power", plan.power > 0, "be positive"),
+            ("optimizer.plateau", plan.plateau >= 1, "be at least 1"),
+            ("optimizer.factor", 0 < plan.factor < 1, "be in (0, 1)"),
+            ("optimizer.weight_decay", plan.weight_decay >= 0, "be at least 0"),
+            ("optimizer.momentum", 0 <= plan.momentum < 1, "be in [0, 1)"),
+            ("optimizer.average", 0 <= plan.average < 1, "be in [0, 1)"),
+            ("optimizer.swa", 0 <= plan.swa <= 1, "be in [0, 1]"),
+            ("optimizer.clip", plan.clip >= 0, "be at least 0"),
+            (
+                "optimizer.restarts",
+                list(plan.restarts) == rising,
+                "be rising steps above 0",
+            ),
+        ):
+            if not good:
+                value = operator.attrgetter(name)(self)
+                message = f"`{name}` must {wanted}. Received: {value}"
                 raise InputError(message)
         if self.class_balance and self.target != "semantic":
             message = (
@@ -148,77 +190,6 @@ class Recipe:
                 f"classes. The target here is {self.target!r}: set class_balance to 0."
             )
             raise InputError(message)
-        choices.loss_arguments(self.loss, self.loss_arguments)
-        if self.scale is not None and not 0 < self.scale <= 8:
-            message = f"`scale` must lie in (0, 8]. Received: {self.scale}"
-            raise InputError(message)
-        if self.pixel_size is not None and not 0 < self.pixel_size < math.inf:
-            message = (
-                "`pixel_size` must be micrometres, above 0. "
-                f"Received: {self.pixel_size}"
-            )
-            raise InputError(message)
-        words = {
-            "target": ("semantic", "border", "distance"),
-            "precision": ("float32", "mixed_bfloat16", "mixed_float16"),
-            "tta": (1, 4, 7, 8),
-        }
-        for name, options in words.items():
-            if getattr(self, name) not in options:
-                if name == "tta":
-                    message = f"`tta` must be 1, 4, 7 or 8. Received: {self.tta}"
-                    raise InputError(message)
-                raise unknown(name, str(getattr(self, name)), map(str, options))
-        choices.check_optimizer(self.optimizer.name, self.optimizer_arguments)
-        if self.optimizer.schedule not in choices.SCHEDULES:
-            raise unknown(
-                kind="optimizer.schedule",
-                word=self.optimizer.schedule,
-                options=choices.SCHEDULES,
-            )
-        if isinstance(self.freeze, str) and self.freeze != "encoder":
-            raise unknown(kind="freeze", word=self.freeze, options=("encoder",))
-        if isinstance(self.freeze, int) and self.freeze < 0:
-            message = (
-                '`freeze` must be a number of levels, or "encoder". '
-                f"Received: {self.freeze}"
-            )
-            raise InputError(message)
-        restarts = self.optimizer.restarts
-        if list(restarts) != sorted({each for each in restarts if each > 0}):
-            message = (
-                "`optimizer.restarts` must be rising steps above 0. "
-                f"Received: {list(restarts)}"
-            )
-            raise InputError(message)
-        if not self.optimizer.learning_rate > 0:
-            message = (
-                "`optimizer.learning_rate` must be positive. "
-                f"Received: {self.optimizer.learning_rate}"
-            )
-            raise InputError(message)
-
-        plan = self.optimizer
-        for name, value, good, wanted in (
-            ("patience", self.patience, self.patience >= 0, "at least 0"),
-            ("optimizer.warmup", plan.warmup, plan.warmup >= 0, "at least 0"),
-            ("optimizer.clip", plan.clip, plan.clip >= 0, "at least 0"),
-            ("optimizer.momentum", plan.momentum, 0 <= plan.momentum < 1, "in [0, 1)"),
-            ("optimizer.average", plan.average, 0 <= plan.average < 1, "in [0, 1)"),
-            (
-                "optimizer.weight_decay",
-                plan.weight_decay,
-                plan.weight_decay >= 0,
-                "at least 0",
-            ),
-            ("optimizer.plateau", plan.plateau, plan.plateau >= 1, "at least 1"),
-            ("optimizer.factor", plan.factor, 0 < plan.factor < 1, "in (0, 1)"),
-            ("optimizer.swa", plan.swa, 0 <= plan.swa <= 1, "in [0, 1]"),
-            ("optimizer.power", plan.power, plan.power > 0, "positive"),
-        ):
-            if not good:
-                message = f"`{name}` must be {wanted}. Received: {value}"
-                raise InputError(message)
 
     def replace(self, **changes: Any) -> Recipe:
         """Return a copy with other values; sections take dictionaries."""
