@@ -212,10 +212,10 @@ def publish(
     data_dir: Path | None,
     backend: str | None,
 ) -> None:
-    """Measure a training and make a zoo entry of it: weights, card, facts, index.
+    """Measure a training and make a zoo entry of it.
 
-    RUN is measured on the test split as it will be stored. An ENTRY, the folder of one,
-    is copied or uploaded as it is.
+    RUN is measured on the test split as it will be stored; weights, card, facts and
+    index are written. An ENTRY, the folder of one, is copied or uploaded as it is.
 
     \b
     Example:

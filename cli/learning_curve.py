@@ -83,6 +83,9 @@ def command(
     same images. The folder --output then holds curve.csv and curve.png: score against
     number of images, with the spread. While the curve still rises, annotate more.
 
+    What an option states no default of is as the recipe has it, which
+    `unet-zoo recipes NAME` shows.
+
     \b
     Example:
       unet-zoo learning-curve my_dataset/

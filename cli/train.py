@@ -163,6 +163,9 @@ def command(
     did best in validation, the recipe, the history and its curve, validation images
     with the outlines found in them, and report.html with all of it on one page.
 
+    What an option states no default of is as the recipe has it, which
+    `unet-zoo recipes NAME` shows.
+
     With --recipe auto, patch, batch, depth, width and number of steps are planned from
     the images, the memory and the --hours that it may take; the plan is printed with
     its reasons.

@@ -80,7 +80,7 @@ def list_(
 @click.argument("name", metavar="NAME|FILE")
 @_common.json_option
 def info(name: str, as_json: bool) -> None:
-    """Say what weights are made of, what was measured, and their conditions.
+    """Say what weights are, how good, and on which conditions.
 
     Of a zoo NAME, what its entry says; of a weights FILE, or of the folder of a
     training or an ensemble, the facts in it.
@@ -108,10 +108,11 @@ def info(name: str, as_json: bool) -> None:
 @command.command("index")
 @click.argument("folder", type=_common.FOLDER)
 def index(folder: Path) -> None:
-    """Write index.json, so that any web server offers the weights in FOLDER.
+    """Write the index by which any web server offers weights.
 
-    FOLDER holds zoo entries (folders with entry.toml and the weights) or weights files.
-    Whoever sets UNET_ZOO_URL to the folder's address can then use them by name.
+    FOLDER holds zoo entries (folders with entry.toml and the weights) or weights files,
+    and then index.json. Whoever sets UNET_ZOO_URL to the folder's address can use them
+    by name.
     """
     from unet_zoo import weights
 
@@ -123,10 +124,10 @@ def index(folder: Path) -> None:
 @click.argument("names", nargs=-1, metavar="[NAME]...")
 @_common.cache_option
 def export_cache(file: Path, names: tuple[str, ...], cache: Path | None) -> None:
-    """Pack downloaded weights into FILE, for computers without a network.
+    """Pack downloaded weights, for computers without a network.
 
     Each NAME is downloaded first where it is not there; then all of the cache goes
-    into the pack. Weights that come along with unet-zoo need no pack.
+    into FILE. Weights that come along with unet-zoo need no pack.
 
     \b
     Example:
@@ -150,7 +151,7 @@ def export_cache(file: Path, names: tuple[str, ...], cache: Path | None) -> None
 @click.option("--sha256", metavar="HEX", help="What FILE must be, as the export said.")
 @_common.cache_option
 def import_cache(file: Path, sha256: str | None, cache: Path | None) -> None:
-    """Take the weights packed in FILE; all of it is verified first."""
+    """Take packed weights; all of them are verified first."""
     from unet_zoo import weights
 
     for name in weights.import_cache(file, sha256=sha256, cache=cache):

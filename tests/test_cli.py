@@ -152,6 +152,10 @@ def test_every_verb_explains_itself(verb: str) -> None:
     assert fine(verb, "--help") == fine(verb, "-h")
 
 
+def test_the_list_of_commands_of_weights_is_not_cut_off() -> None:
+    assert "..." not in fine("weights", "--help").partition("Commands:")[2]
+
+
 def test_the_folder_is_the_list_of_commands() -> None:
     files = {file.stem.replace("_", "-") for file in (ROOT / "cli").glob("[!_]*.py")}
     assert set(VERBS) == files
