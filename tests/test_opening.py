@@ -120,6 +120,33 @@ def test_pyramids_give_the_full_resolution(tmp_path):
         same(tmp_path / name, plane[None, ..., None])
 
 
+@pytest.mark.parametrize("stored", [{}, {"compression": "zlib", "tile": (32, 32)}])
+def test_an_ome_tiff_in_several_files_is_whole_in_each(tmp_path, stored):
+    """As Micro-Manager writes it, a file for each time point."""
+    places = [
+        f'<TiffData IFD="{z}" FirstT="{t}" FirstZ="{z}" PlaneCount="1">'
+        f'<UUID FileName="{t}.ome.tif">urn:uuid:{t}</UUID></TiffData>'
+        for t in range(3)
+        for z in range(2)
+    ]
+    for t, planes in enumerate(STACK[:, :, 0]):
+        told = (
+            '<?xml version="1.0" encoding="UTF-8"?><OME xmlns='
+            '"http://www.openmicroscopy.org/Schemas/OME/2016-06" '
+            f'UUID="urn:uuid:{t}"><Image ID="Image:0"><Pixels ID="Pixels:0" '
+            'DimensionOrder="XYCZT" Type="uint16" SizeX="90" SizeY="70" SizeC="1" '
+            f'SizeZ="2" SizeT="3">{"".join(places)}</Pixels></Image></OME>'
+        )
+        path = tmp_path / f"{t}.ome.tif"
+        tifffile.imwrite(path, planes, description=told, metadata=None, **stored)
+    for t in range(3):
+        note = same(tmp_path / f"{t}.ome.tif", FRAMES[..., :1]).note
+        assert note.endswith("it is one of 3 files that each stand for all of them")
+    (tmp_path / "2.ome.tif").unlink()
+    with pytest.raises(InputError, match="pages that its OME metadata name are miss"):
+        images.open_image(tmp_path / "0.ome.tif")
+
+
 def test_only_what_a_region_touches_is_decoded(tmp_path):
     """Of 16 million pixels, a tile and the rows of a mapped file are little memory."""
     plane = np.zeros((4096, 4096), np.uint16)

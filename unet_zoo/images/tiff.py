@@ -65,9 +65,13 @@ def _source(
         guess = "its axes have no names, and the last is as short as colours"
     elif set(axes[:row]) & set("QI") and math.prod(shape[:row]) > 1:
         guess = "its pages have no names"
-    if series.kind == "ome" and any(page is None for page in series.pages):
-        reason = "pages that its OME metadata name are missing"
-        raise refusing.unreadable(path, reason)
+    if series.kind == "ome":
+        homes = {page and page.parent for page in series.pages}
+        if None in homes:
+            reason = "pages that its OME metadata name are missing"
+            raise refusing.unreadable(path, reason)
+        if len(homes) > 1:
+            remark = f"it is one of {len(homes)} files that each stand for all of them"
     if first.photometric == tifffile.PHOTOMETRIC.SEPARATED:
         raise refusing.unreadable(path, "its colours are CMYK; convert it to RGB")
     if series.dtype is None:
@@ -317,14 +321,13 @@ class _Paged:
 
     def _segment(self, page: Any, index: int) -> np.ndarray:
         """Decode one strip or tile, (rows, columns, samples)."""
-        with self._lock, _heard(self._path):
+        with self._lock, _heard(self._path), _opened(page) as handle:
             tables = page.jpegtables if self._key.compression in _JPEG else None
             if index >= len(page.dataoffsets) or index >= len(page.databytecounts):
                 raise refusing.damaged(self._path, f"its segment {index} is missing")
             offset, count = page.dataoffsets[index], page.databytecounts[index]
             data = None
             if count:
-                handle = page.parent.filehandle
                 if offset + count > handle.size:
                     reason = (
                         f"a segment ends at byte {offset + count}, the file at "
@@ -345,6 +348,20 @@ class _Paged:
         if decoded is None:  # a tile that was never written
             decoded = np.full(shape, self._key.nodata, self._series.dtype)
         return decoded[0].astype(self._series.dtype, copy=False)
+
+
+@contextlib.contextmanager
+def _opened(page: Any) -> Iterator[Any]:
+    """Yield the file of a page; of an OME-TIFF of several, tifffile keeps one open."""
+    handle = page.parent.filehandle
+    closed = handle.closed
+    if closed:
+        handle.open()
+    try:
+        yield handle
+    finally:
+        if closed:
+            handle.close()
 
 
 # === What tifffile says ===
