@@ -13,7 +13,7 @@ from test_catalog_drawings import RING, feature, ring
 from test_catalog_formats import SHAPE, cells, examples, picture, refused, write
 
 from unet_zoo import catalog
-from unet_zoo.catalog import drawings
+from unet_zoo.catalog import drawings, outlines
 from unet_zoo.errors import InputError
 
 
@@ -89,6 +89,11 @@ def test_coco_in_the_folders_of_the_splits(tmp_path):
             {},
             r"its runs make 10 pixels, its size 24 x 32",
         ),
+        (  # a terabyte, if it were asked for
+            {"segmentation": {"size": [10**6, 10**6], "counts": [10**12]}},
+            {},
+            r"a is 24 x 32 pixels, its mask .*json is 1000000 x 1000000",
+        ),
         (BOX, {"height": "x"}, r"coco\.json has an image .* cannot be read .*'x'"),
         ({"category_id": [1]}, {}, r"coco\.json has an image or annotation that can"),
         (
@@ -116,7 +121,7 @@ def test_two_records_of_coco_never_share_an_image(tmp_path):
     refused(tmp_path, r"the image .*a\.tif twice, as day1/a\.tif and as day2/a\.tif")
     for name in names:  # each at its own place, whatever is there besides
         write(tmp_path / "images" / name, picture())
-    assert len(examples(tmp_path)) == 2
+    assert [each.name for each in examples(tmp_path)] == list(names)
     coco(tmp_path / "coco.json", BOX, names=("a.tif", "a.tif"))
     refused(tmp_path, r"names the image a\.tif twice\. Take one of them out")
 
@@ -151,7 +156,8 @@ def test_run_lengths_as_numbers_and_as_text(seed):
             more = rest != -1 if bits & 16 else rest != 0
             text += chr((bits | 32 if more else bits) + 48)
     for encoded in (counts, text):
-        decoded = drawings.bitmap({"size": mask.shape, "counts": encoded})
+        shape, runs = drawings.run_lengths({"size": mask.shape, "counts": encoded})
+        decoded = outlines.bitmap(runs, shape)
         np.testing.assert_array_equal(decoded, mask)
 
 

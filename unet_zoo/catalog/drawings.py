@@ -230,7 +230,8 @@ class Pictured:
         role = "ignore" if annotation.get("iscrowd") else "object"
         try:
             if isinstance(drawn, dict):
-                return outlines.of_mask(bitmap(drawn), role)
+                shape, runs = run_lengths(drawn)
+                return Outline(runs=runs, shape=shape, role=role)
             rings = [
                 _finite(np.array(each, float).reshape(-1, 2)) for each in drawn or []
             ]
@@ -298,22 +299,21 @@ def _size(image: Mapping[str, Any]) -> tuple[int, int] | None:
     return (int(height), int(width)) if height and width else None
 
 
-def bitmap(encoded: Mapping[str, Any]) -> np.ndarray:
-    """Return the bool (Y, X) mask of COCO's run lengths, as a text or as numbers.
+def run_lengths(
+    encoded: Mapping[str, Any],
+) -> tuple[tuple[int, int], list[int]]:
+    """Return (Y, X) of COCO's run lengths, and the lengths, a text or numbers there.
 
-    Runs of 0 and of 1 in turn, down the columns.
-
-    >>> bitmap({"size": [2, 3], "counts": [1, 2, 3]}).astype(int).tolist()
-    [[0, 1, 0], [1, 0, 0]]
+    >>> run_lengths({"size": [2, 3], "counts": "123"})
+    ((2, 3), [1, 2, 3])
     """
-    height, width = encoded["size"]
+    height, width = map(int, encoded["size"])
     counts = encoded["counts"]
-    runs = list(_runs(counts)) if isinstance(counts, str) else list(counts)
+    runs = list(map(int, _runs(counts) if isinstance(counts, str) else counts))
     if min(runs, default=0) < 0 or sum(runs) != height * width:
         message = f"its runs make {sum(runs)} pixels, its size {height} x {width}"
         raise ValueError(message)
-    values = np.arange(len(runs)) % 2 == 1
-    return np.repeat(values, runs).reshape((height, width), order="F")
+    return (height, width), runs
 
 
 def _runs(text: str) -> Iterator[int]:

@@ -24,37 +24,21 @@ class Outline:
         polygons: each a list of rings, float (N, 2) of x and y in pixels from the
             image's upper left corner, so that the first pixel reaches from 0 to 1. A
             pixel is inside where its centre is inside an odd number of rings.
-        bitmap: bool array instead of polygons: the box of a mask that has any pixel.
-        corner: (y, x) of the bitmap's first pixel.
-        shape: (Y, X) of the image that the bitmap was made for.
+        runs: instead of polygons, how many pixels down the columns are outside and
+            inside in turn.
+        shape: (Y, X) of the image that the runs were made for; `draw` is to be given
+            no other.
         role: "object", "ignore" (not annotated) or "region" (all around is not).
         page: of a stack, from 0; None: every page.
         plane: (z, t) of a stack in place of a page, from 0; None in it: every one.
     """
 
     polygons: Sequence[Sequence[np.ndarray]] = ()
-    bitmap: np.ndarray | None = None
-    corner: tuple[int, int] = (0, 0)
-    shape: tuple[int, ...] | None = None
+    runs: Sequence[int] | None = None
+    shape: tuple[int, int] | None = None
     role: str = "object"
     page: int | None = None
     plane: tuple[int | None, int | None] | None = None
-
-
-def of_mask(mask: np.ndarray, role: str = "object") -> Outline:
-    """Return the outline of a mask, bool (Y, X), without the empty rest around it.
-
-    >>> mask = np.zeros((9, 9), bool)
-    >>> mask[2:4, 5:8] = True
-    >>> of_mask(mask).corner, of_mask(mask).bitmap.shape
-    ((2, 5), (2, 3))
-    """
-    y, x = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
-    if not len(y):
-        return Outline(bitmap=mask[:0, :0], role=role, shape=mask.shape)
-    top, left = int(y[0]), int(x[0])
-    box = mask[top : y[-1] + 1, left : x[-1] + 1].copy()
-    return Outline(bitmap=box, corner=(top, left), role=role, shape=mask.shape)
 
 
 def draw(
@@ -108,9 +92,8 @@ def _cut(
     """Return the part of the image that an outline reaches, and its pixels in it."""
     import skimage.draw
 
-    if outline.bitmap is not None:
-        (y, x), (height, width) = outline.corner, outline.bitmap.shape
-        return (slice(y, y + height), slice(x, x + width)), outline.bitmap
+    if outline.runs is not None:
+        return _box(bitmap(outline.runs, shape))
     points = [ring for rings in outline.polygons for ring in rings if len(ring) > 2]
     if not points:
         return (slice(0, 0), slice(0, 0)), np.zeros((0, 0), bool)
@@ -128,3 +111,22 @@ def _cut(
             one[skimage.draw.polygon(y, x, size)] ^= True
         inside |= one
     return (slice(top, top + size[0]), slice(left, left + size[1])), inside
+
+
+def bitmap(runs: Sequence[int], shape: tuple[int, int]) -> np.ndarray:
+    """Return the bool (Y, X) mask of runs of 0 and of 1 in turn, down the columns.
+
+    >>> bitmap([1, 2, 3], (2, 3)).astype(int).tolist()
+    [[0, 1, 0], [1, 0, 0]]
+    """
+    values = np.arange(len(runs)) % 2 == 1
+    return np.repeat(values, runs).reshape(shape, order="F")
+
+
+def _box(mask: np.ndarray) -> tuple[tuple[slice, slice], np.ndarray]:
+    """Return where a mask has pixels, and that part of it."""
+    y, x = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+    if not len(y):
+        return (slice(0, 0), slice(0, 0)), mask[:0, :0]
+    place = slice(int(y[0]), int(y[-1]) + 1), slice(int(x[0]), int(x[-1]) + 1)
+    return place, mask[place].copy()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import os
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
@@ -294,6 +295,12 @@ def _coco(path: Path, survey: Survey) -> list[Pair]:
             continue
         names[file] = each.name
         pairs.append(Pair(images.stem(found), found, path, each.read, each.shape))
+    # Two folders may have an image of the same name: as the file calls them, then.
+    stems = Counter(pair.name for pair in pairs)
+    pairs = [
+        pair if stems[pair.name] == 1 else dataclasses.replace(pair, name=name)
+        for pair, name in zip(pairs, names.values(), strict=True)
+    ]
     empty = sum(not each.annotations for each in pictured)
     if empty:
         survey.remarks.append(
