@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import difflib
 import io
+import os
 from pathlib import Path
 
 from unet_zoo import images
@@ -34,7 +35,13 @@ def survey(path: Path) -> Survey:
     first = text.partition("\n")[0]
     separator = max(",;\t", key=first.count)
     reader = csv.DictReader(io.StringIO(text), delimiter=separator)
-    heads = {head.strip().lower(): head for head in reader.fieldnames or () if head}
+    try:
+        heads = {head.strip().lower(): head for head in reader.fieldnames or () if head}
+        rows = [(reader.line_num, row) for row in reader]
+    except csv.Error as error:  # a cell that never ends
+        what = f"Cannot read {path} from line {reader.line_num + 1} on: {error}."
+        result.problems.append(Problem(path, what, "Look for a quote too many."))
+        return result
     for column in ("image", "mask"):
         if column not in heads:
             near = difflib.get_close_matches(column, heads)
@@ -47,8 +54,7 @@ def survey(path: Path) -> Survey:
     if result.problems:
         return result
     names: dict[str, int] = {}
-    for row in reader:
-        line = reader.line_num
+    for line, row in rows:
         cells = {key: (row.get(head) or "").strip() for key, head in heads.items()}
         if not any(cells.values()):
             continue
@@ -90,7 +96,8 @@ def _pair(path: Path, line: int, cells: dict[str, str], result: Survey) -> Pair 
         # As another system may have written it.
         name = cells[column].replace("\\", "/")
         file = files[column] = path.parent / Path(name).expanduser()
-        if not file.is_file():
+        # Unlike Path.is_file, false for what cannot be the name of a file.
+        if not os.path.isfile(file):
             what = (
                 f"Line {line} of {path} names the {column} {file}, which is not there."
             )
