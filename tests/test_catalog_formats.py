@@ -92,7 +92,10 @@ def test_a_table_may_say_the_splits(tmp_path):
         (["image,mask", "pictures/a0.tif,"], r"Line 2 of .*pairs\.csv has no mask"),
         (["image,mask", ROWS[0], "b.tif,c.tif"], r"Line 3 .*image .*b\.tif, which is"),
         (["image,mask", f"{'b' * 300}.tif,c.tif"], r"Line 2 .*b\.tif, which is not"),
-        (["image,mask", ROWS[0], f'"{"b" * 2**18}'], r"pairs\.csv from line 3 on: field"),
+        (
+            ["image,mask", ROWS[0], f'"{"b" * 2**18}'],
+            r"pairs\.csv from line 3 on: field",
+        ),
         (["image,mask", ROWS[0], ROWS[0]], r"a0\.tif again, as line 2 did"),
         (["image,mask,split", f"{ROWS[0]},tset"], r"Line 2 .* the split 'tset'"),
         (["image,mask"], r"pairs\.csv names no pairs"),

@@ -241,6 +241,18 @@ def test_jpeg(tmp_path):
         images.read(tmp_path / "d.jpg")
 
 
+@pytest.mark.parametrize(
+    ("mode", "name"), [("CMYK", "CMYK"), ("LAB", r"L\*a\*b\*"), ("YCbCr", "YCbCr")]
+)
+def test_colours_that_are_not_rgb_are_refused(tmp_path, mode, name):
+    picture = PIL.Image.fromarray(noise(16, 8, 3)).convert(mode)
+    picture.save(tmp_path / "a.tif")
+    with pytest.raises(InputError, match=f"its colours are {name}; convert it to RGB"):
+        images.read(tmp_path / "a.tif")
+    picture.convert("RGB").save(tmp_path / "b.tif", compression="jpeg")  # as YCbCr
+    images.read(tmp_path / "b.tif")
+
+
 def test_content_counts_not_suffix(tmp_path):
     PIL.Image.fromarray(noise(9, 7)).save(tmp_path / "a.png")
     (tmp_path / "a.png").rename(tmp_path / "a.jpg")

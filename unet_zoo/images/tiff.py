@@ -26,6 +26,12 @@ from unet_zoo.images.sources import Recent, Source, extent
 # for a whole one.
 _BROKEN = re.compile(r"invalid (page )?offset|corrupt|failed to read", re.IGNORECASE)
 _JPEG = (6, 7, 33007, 34892)
+_PLAIN = (1, 5, 8, 32773, 32946, 50000)  # what gives back the values as they were
+_COLOURS: dict[int | None, str] = {
+    tifffile.PHOTOMETRIC.SEPARATED: "CMYK",
+    tifffile.PHOTOMETRIC.CIELAB: "L*a*b*",
+    tifffile.PHOTOMETRIC.ICCLAB: "L*a*b*",
+}
 _ALPHA = (tifffile.EXTRASAMPLE.ASSOCALPHA, tifffile.EXTRASAMPLE.UNASSALPHA)
 
 
@@ -72,8 +78,12 @@ def _source(
             raise refusing.unreadable(path, reason)
         if len(homes) > 1:
             remark = f"it is one of {len(homes)} files that each stand for all of them"
-    if first.photometric == tifffile.PHOTOMETRIC.SEPARATED:
-        raise refusing.unreadable(path, "its colours are CMYK; convert it to RGB")
+    colours = _COLOURS.get(first.photometric)
+    if first.photometric == tifffile.PHOTOMETRIC.YCBCR and first.compression in _PLAIN:
+        colours = "YCbCr"  # which only JPEG's and such decoders turn into RGB
+    if colours is not None:
+        reason = f"its colours are {colours}; convert it to RGB"
+        raise refusing.unreadable(path, reason)
     if series.dtype is None:
         raise refusing.unreadable(path, "its values are of no known type")
     values = _values(path, file, series)
