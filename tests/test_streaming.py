@@ -290,6 +290,23 @@ def test_stacks_become_tiled_files_and_tables(small, tmp_path, frames, channels)
     assert [file.name for file in tmp_path.iterdir()] == ["labels.tif"]
 
 
+def test_classes_that_are_nowhere_are_in_no_table(small, tmp_path):
+    small(64)
+    model = Filter()
+    model.target = targets.get("semantic", classes=4)
+    model.run = lambda batch: np.stack(
+        [0.5 - batch[0, ..., 0], *2 * [0 * batch[0, ..., 0] - 9], batch[0, ..., 0]], -1
+    )[None]
+    image, picture = np.zeros((100, 140), "float32"), tmp_path / "a.png"
+    image[60:80, 50:90] = 1
+    found, summary = streamed(model, image, overlays=[picture])
+    assert np.unique(found).tolist() == [0, 3]
+    assert summary.objects == (1,)
+    assert summary.table["label"].tolist() == [3]
+    expected = outputs.overlay(image, found)
+    np.testing.assert_array_equal(images.read_one(picture), expected)
+
+
 def crowd(shape, seed=0):
     """Return labels of which some are large, some small, and some touch."""
     generator = np.random.default_rng(seed)

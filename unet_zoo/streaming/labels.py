@@ -114,7 +114,7 @@ class Table:
             self._high[axis, ids] = np.maximum(self._high[axis, ids], high)
 
     def frame(self) -> pandas.DataFrame:
-        """Return one row per object."""
+        """Return one row per object, or per class that is somewhere."""
         import pandas
 
         means = self._sums / np.maximum(self._area, 1)
@@ -129,7 +129,7 @@ class Table:
         columns["touches_edge"] = (self._low == 0).any(axis=0) | (
             self._high == [[height], [width]]
         ).any(axis=0)
-        return pandas.DataFrame(columns)
+        return pandas.DataFrame(columns)[self._area > 0].reset_index(drop=True)
 
 
 def tiles(

@@ -192,7 +192,7 @@ class Overlay:
         """Return the owner of each block."""
         labels = self._labels.copy()
         sizes = np.bincount(labels.ravel(), minlength=len(self._most))
-        lost = 1 + np.flatnonzero(sizes[1:] == 0)
+        lost = np.flatnonzero((sizes == 0) & (self._most > 0))
         lost = lost[np.argsort(self._most[lost], kind="stable")]  # the last stays
         owners = labels.ravel()[self._where[lost]]
         wanted = np.bincount(owners, minlength=len(sizes))

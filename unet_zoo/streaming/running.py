@@ -171,9 +171,9 @@ def write(
         What was done, without the time and the memory that it took.
     """
     frames, height, width, channels = run.source.shape
-    objects = tuple(count for _, count in run.names)
-    dtype: type = np.uint16 if max(objects) < 2**16 else np.uint32
-    tables = [labels.Table(count, (height, width), channels) for count in objects]
+    highest = [count for _, count in run.names]
+    dtype: type = np.uint16 if max(highest) < 2**16 else np.uint32
+    tables = [labels.Table(count, (height, width), channels) for count in highest]
     times = looks.factor((height, width), channels, room) if overlays else 0
     looking: list[list[looks.Opened]] = [[] for _ in range(frames)]
     for frame, path in enumerate(overlays):
@@ -190,10 +190,11 @@ def write(
             place = np.s_[top : top + tile.shape[0], left : left + tile.shape[1]]
             whole = (frame, *place) if len(output.shape) == 3 else place
             output[whole] = tile
+    rows = [table.frame() for table in tables]
     return Summary(
         shape=(frames, height, width),
-        objects=objects,
-        table=_table(tables),
+        objects=tuple(map(len, rows)),
+        table=_table(rows),
         joined=run.joined,
         overhead=run.work.overhead,
         reused=run.work.reused,
@@ -250,10 +251,9 @@ def _folder(output: Any, shape: tuple[int, int, int]) -> Path | None:
     return None
 
 
-def _table(tables: list[labels.Table]) -> pandas.DataFrame:
+def _table(frames: list[pandas.DataFrame]) -> pandas.DataFrame:
     import pandas
 
-    frames = [table.frame() for table in tables]
     for number, frame in enumerate(frames):
         frame.insert(0, "frame", number)
     return pandas.concat(frames, ignore_index=True)
