@@ -49,7 +49,7 @@ class Filter:
         distance = scipy.ndimage.gaussian_filter(value, 2, mode="constant") - 0.5
         return np.stack([logits, 8 * distance, 0 * value - 9], axis=-1)[None]
 
-    def decode(self, prediction, **options):
+    def decode(self, prediction, *, pixel_size=None, **options):
         chosen = {**self.facts["decode"], **options}
         return self.target.decode(prediction, scale=self.facts["scale"], **chosen)
 
@@ -288,6 +288,32 @@ def test_stacks_become_tiled_files_and_tables(small, tmp_path, frames, channels)
         expected = expected[list(rows)]  # those that can be summed block by block
         np.testing.assert_allclose(rows.astype(float), expected.astype(float))
     assert [file.name for file in tmp_path.iterdir()] == ["labels.tif"]
+
+
+def test_lengths_of_an_image_that_says_its_pixel_size(small, tmp_path):
+    small(64)
+    path = tmp_path / "a.tif"
+    pixels = noise((150, 200), seed=1)
+    images.write_tiff(path, pixels, "YX", (0.5, 0.25))
+    sized = Filter()
+    sized.facts["pixel_size"] = (1.0, 1.0)
+    sized.scales = lambda size: (0.5, 0.25) if size == (0.5, 0.25) else (1.0, 1.0)
+    with images.open_image(path) as image:
+        _, one = streamed(Filter(), pixels)
+        _, told = streamed(Filter(), pixels, pixel_size=(0.5, 0.25))
+        summary = streaming.stream(
+            Filter(), image, tmp_path / "labels.tif", max_memory="64GB"
+        )
+        # Weights that know theirs see the image at it, as they do in `segment`.
+        seen = np.zeros(pixels.shape, "uint16")
+        streaming.stream(sized, image, seen, max_memory="64GB")
+    labels = tifffile.imread(tmp_path / "labels.tif")
+    expected = outputs.table(labels, pixels, pixel_size=(0.5, 0.25))
+    assert "area_um2" not in one.table
+    for name in ("area_um2", "centroid_y_um", "centroid_x_um"):
+        np.testing.assert_allclose(summary.table[name], expected[name])
+    assert told.table.equals(summary.table)
+    assert seen.max() != labels.max()
 
 
 def test_classes_that_are_nowhere_are_in_no_table(small, tmp_path):

@@ -9,6 +9,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from unet_zoo.outputs import tables
 from unet_zoo.streaming import labels, planning, predictors, sources, statistics
 from unet_zoo.streaming.grids import Grid, needed, resized, scaled
 from unet_zoo.streaming.joining import Edges, Joiner, View
@@ -49,10 +50,9 @@ class Run:
     ) -> None:
         self.segmenter, self.source, self.progress = segmenter, source, progress
         self.members = predictors.members(segmenter, tta)
-        self._sized: dict[str, Any] = {}
         self.scales = segmenter.scales(pixel_size)
-        if pixel_size is not None:
-            self._sized = {"pixel_size": pixel_size}
+        self.pixel_size = tables.as_pixel_size(pixel_size)
+        self._sized = {} if pixel_size is None else {"pixel_size": pixel_size}
         self.work, self.joined = Work(), 0
         self.names: list[tuple[np.ndarray, int]] = []
         chosen = {**segmenter.facts.get("decode", {}), **options}

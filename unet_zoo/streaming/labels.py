@@ -113,12 +113,18 @@ class Table:
             self._low[axis, ids] = np.minimum(self._low[axis, ids], low)
             self._high[axis, ids] = np.maximum(self._high[axis, ids], high)
 
-    def frame(self) -> pandas.DataFrame:
-        """Return one row per object, or per class that is somewhere."""
+    def frame(self, pixel_size: tuple[float, float] | None = None) -> pandas.DataFrame:
+        """Return one row per object, or per class that is somewhere.
+
+        With lengths in micrometres where the size of a pixel, (y, x), is known.
+        """
         import pandas
 
         means = self._sums / np.maximum(self._area, 1)
-        columns = {"label": np.arange(1, len(self._area) + 1), "area": self._area}
+        columns: dict[str, np.ndarray] = {
+            "label": np.arange(1, len(self._area) + 1),
+            "area": self._area,
+        }
         columns |= {"centroid_y": means[0], "centroid_x": means[1]}
         columns |= {"min_y": self._low[0], "min_x": self._low[1]}
         columns |= {"max_y": self._high[0], "max_x": self._high[1]}
@@ -129,6 +135,11 @@ class Table:
         columns["touches_edge"] = (self._low == 0).any(axis=0) | (
             self._high == [[height], [width]]
         ).any(axis=0)
+        if pixel_size is not None:
+            high, wide = pixel_size
+            columns["area_um2"] = self._area * high * wide
+            columns["centroid_y_um"] = means[0] * high
+            columns["centroid_x_um"] = means[1] * wide
         return pandas.DataFrame(columns)[self._area > 0].reset_index(drop=True)
 
 

@@ -31,7 +31,8 @@ class Summary:
         shape: of the image (T, Y, X).
         objects: how many were found, frame by frame.
         table: one row per object, the frame first: area, centroid, bounding box, mean
-            intensity and whether it touches the edge, as in `outputs.table`.
+            intensity and whether it touches the edge, as in `outputs.table`; area and
+            centroid in micrometres as well where the pixel size is known.
         joined: objects put together from what several blocks saw of them because they
             are larger than the overlap; they may differ from those of the whole image.
         overhead: pixels computed over pixels of the result.
@@ -131,6 +132,8 @@ def stream(
     source = sources.as_source(image)
     check(segmenter, source, options)
     given = memory.as_bytes(max_memory)
+    if pixel_size is None and segmenter.facts.get("pixel_size") is not None:
+        pixel_size = getattr(image, "pixel_size", None)
     frames, height, width = source.shape[:3]
     where = _folder(output, (frames, height, width))
     _check_paths(frames, overlays=overlays, masks=masks)
@@ -174,6 +177,7 @@ def write(
     highest = [count for _, count in run.names]
     dtype: type = np.uint16 if max(highest) < 2**16 else np.uint32
     tables = [labels.Table(count, (height, width), channels) for count in highest]
+    pixel_size = run.pixel_size or getattr(image, "pixel_size", None)
     times = looks.factor((height, width), channels, room) if overlays else 0
     looking: list[list[looks.Opened]] = [[] for _ in range(frames)]
     for frame, path in enumerate(overlays):
@@ -183,14 +187,13 @@ def write(
     names = [each for each, _ in run.names]
     parts = labels.tiles(scratches, names, tables, run.source, dtype, looking)
     if isinstance(output, str | os.PathLike):
-        shape, there = (frames, height, width), getattr(image, "pixel_size", None)
-        labels.write_tiff(output, shape, parts, dtype, there)
+        labels.write_tiff(output, (frames, height, width), parts, dtype, pixel_size)
     else:
         for frame, top, left, tile in parts:
             place = np.s_[top : top + tile.shape[0], left : left + tile.shape[1]]
             whole = (frame, *place) if len(output.shape) == 3 else place
             output[whole] = tile
-    rows = [table.frame() for table in tables]
+    rows = [table.frame(pixel_size) for table in tables]
     return Summary(
         shape=(frames, height, width),
         objects=tuple(map(len, rows)),
