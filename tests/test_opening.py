@@ -233,6 +233,18 @@ def test_channels_by_name(tmp_path):
         ({"resolution": (300, 300), "resolutionunit": "INCH"}, None),
         ({"resolution": (1, 1), "resolutionunit": "CENTIMETER"}, None),
         ({"resolution": (2, 2)}, None),
+        (  # a TIFF of 72 dpi that was opened in ImageJ and saved
+            {"resolution": (72, 72), "imagej": True, "metadata": {"unit": "inch"}},
+            None,
+        ),
+        (
+            {"resolution": (50800, 50800), "imagej": True, "metadata": {"unit": "in"}},
+            (0.5, 0.5),
+        ),
+        (
+            {"resolution": (2, 4), "imagej": True, "metadata": {"unit": "cm"}},
+            (2500.0, 5000.0),
+        ),
         (
             {"ome": True, "metadata": {"PhysicalSizeX": 0.5, "PhysicalSizeY": 1}},
             (1, 0.5),

@@ -14,8 +14,8 @@ from unet_zoo.images.sources import PixelSize
 def pixel_size(file: tifffile.TiffFile) -> PixelSize:
     """Return the size of a pixel (y, x) in micrometres, where the file says it.
 
-    OME's PhysicalSize, ImageJ's unit and resolution, then the resolution of TIFF, of
-    which what is meant for printers is left out.
+    OME's PhysicalSize, ImageJ's unit and resolution, then the resolution of TIFF. What
+    is meant for printers is left out, also where ImageJ took inches over from a TIFF.
     """
     if file.is_ome:
         pixels = _first(file, "Pixels")
@@ -25,10 +25,13 @@ def pixel_size(file: tifffile.TiffFile) -> PixelSize:
     if x is None or y is None:
         return None
     if file.is_imagej:
-        told = (file.imagej_metadata or {}).get("unit", "")
-        return units.micrometres(1 / y, 1 / x, told)
-    unit = {2: "inch", 3: "cm"}.get(int(page.tags.valueof(296, 1)))
-    size = units.micrometres(1 / y, 1 / x, unit)
+        told = str((file.imagej_metadata or {}).get("unit", "")).strip().lower()
+        size = units.micrometres(1 / y, 1 / x, told)
+        if told not in ("inch", "in"):  # what it makes of dpi by itself
+            return size
+    else:
+        unit = {2: "inch", 3: "cm"}.get(int(page.tags.valueof(296, 1)))
+        size = units.micrometres(1 / y, 1 / x, unit)
     return size if size is not None and max(size) < units.PRINTED else None
 
 
