@@ -217,6 +217,12 @@ def test_channels_by_name(tmp_path):
     same(path, FRAMES[..., 3:4], channel="3")
     with pytest.raises(InputError, match="Did you mean 'DAPI'"):
         images.open_image(path, channel="DAPPI")
+    alike = {"axes": "TZCYX", "Channel": {"Name": ("GFP", "gfp", "RFP", "RFP")}}
+    tifffile.imwrite(tmp_path / "c.tif", STACK, ome=True, metadata=alike)
+    same(tmp_path / "c.tif", FRAMES[..., 1:2], channel="gfp")
+    for name in ("Gfp", "RFP"):
+        with pytest.raises(InputError, match=f"several channels '{name}'; give the n"):
+            images.open_image(tmp_path / "c.tif", channel=name)
     with pytest.raises(InputError, match=r"has 4 channel\(s\), counted from 0"):
         images.open_image(path, channel=4)
     np.save(tmp_path / "b.npy", COLOURS)

@@ -344,9 +344,17 @@ def _channel(
 ) -> int:
     there = f"{path} has {count} channel(s), counted from 0"
     if isinstance(wanted, str):
-        lower = [name.lower() for name in names or ()]
-        if lower.count(wanted.lower()) == 1:
-            return lower.index(wanted.lower())
+        alike = [n for n, name in enumerate(names or ()) if name == wanted] or [
+            n for n, name in enumerate(names or ()) if name.lower() == wanted.lower()
+        ]
+        if len(alike) == 1:
+            return alike[0]
+        if alike:
+            message = (
+                f"{path} has several channels {wanted!r}; give the number of one: "
+                f"--channel {' or '.join(map(str, alike))}."
+            )
+            raise InputError(message)
         if wanted.removeprefix("-").isdecimal():
             wanted = int(wanted)
     if isinstance(wanted, str):
