@@ -120,6 +120,14 @@ def test_pyramids_give_the_full_resolution(tmp_path):
         same(tmp_path / name, plane[None, ..., None])
 
 
+def test_several_images_in_one_file_are_refused(tmp_path):
+    with tifffile.TiffWriter(tmp_path / "a.ome.tif") as writer:
+        for plane in STACK[:2, 0, 0]:
+            writer.write(plane, metadata={"axes": "YX"})
+    with pytest.raises(InputError, match=r"2 images \(\(70, 90\), \(70, 90\)\); save"):
+        images.open_image(tmp_path / "a.ome.tif")
+
+
 @pytest.mark.parametrize("stored", [{}, {"compression": "zlib", "tile": (32, 32)}])
 def test_an_ome_tiff_in_several_files_is_whole_in_each(tmp_path, stored):
     """As Micro-Manager writes it, a file for each time point."""

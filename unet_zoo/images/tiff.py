@@ -119,7 +119,7 @@ def _others(path: Path, file: tifffile.TiffFile) -> str:
     if all(each.keyframe.is_reduced for each in rest):
         return ""
     shapes = ", ".join(str(each.shape) for each in file.series[:4])
-    reason = f"it holds {len(file.series)} images of different kinds ({shapes})"
+    reason = f"it holds {len(file.series)} images ({shapes})"
     raise refusing.unreadable(path, f"{reason}; save each to its own file")
 
 
