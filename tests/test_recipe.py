@@ -182,6 +182,27 @@ def test_an_argument_of_none_comes_back_through_toml():
     assert any("norm" in layer.name for layer in registry.build("resunet").layers)
 
 
+INFINITE = float("inf")
+
+
+@pytest.mark.parametrize(
+    ("name", "changes"),
+    [
+        ("optimizer.learning_rate", {"optimizer": {"learning_rate": INFINITE}}),
+        ("optimizer.clip", {"optimizer": {"clip": INFINITE}}),
+        (
+            "loss_arguments.alpha",
+            {"loss": "boundary", "loss_arguments": {"alpha": INFINITE}},
+        ),
+        ("model_arguments.a", {"model_arguments": {"a": [1.0, float("nan")]}}),
+    ],
+)
+def test_every_number_is_finite(name, changes):
+    # A checkpoint could not hold it, once the training is ready to begin.
+    with pytest.raises(InputError, match=f"`{name}` must be a finite number."):
+        recipe.from_dict(changes)
+
+
 @pytest.mark.parametrize("size", [0, -1, float("inf"), float("nan")])
 def test_a_pixel_has_a_size(size):
     with pytest.raises(InputError, match="`pixel_size` must be micrometres, above 0"):

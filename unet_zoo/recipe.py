@@ -190,6 +190,7 @@ class Recipe:
                 f"classes. The target here is {self.target!r}: set class_balance to 0."
             )
             raise InputError(message)
+        _check_finite(dataclasses.asdict(self))
 
     def replace(self, **changes: Any) -> Recipe:
         """Return a copy with other values; sections take dictionaries."""
@@ -206,6 +207,19 @@ class Recipe:
         for name in ("target_arguments", "loss_arguments", "optimizer_arguments"):
             plain[name] = dict(getattr(self, name))
         return plain
+
+
+def _check_finite(values: Any, name: str = "") -> None:
+    """Refuse numbers that no checkpoint could hold and no training could use."""
+    if isinstance(values, Mapping):
+        for key, value in values.items():
+            _check_finite(value, f"{name}.{key}" if name else key)
+    elif isinstance(values, list | tuple):
+        for value in values:
+            _check_finite(value, name)
+    elif isinstance(values, float) and not math.isfinite(values):
+        message = f"`{name}` must be a finite number. Received: {values}"
+        raise InputError(message)
 
 
 def from_dict(values: Mapping[str, Any], base: Recipe | None = None) -> Recipe:
