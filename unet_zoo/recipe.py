@@ -231,7 +231,7 @@ def from_dict(values: Mapping[str, Any], base: Recipe | None = None) -> Recipe:
     Traceback (most recent call last):
     unet_zoo.errors.InputError: Unknown recipe field 'stepz'. Did you mean 'steps'?
     """
-    return _changed(without_stale(base or Recipe(), values), values, "recipe field")
+    return _changed(without_stale(base or Recipe(), values), values)
 
 
 def without_stale(base: Recipe, values: Mapping[str, Any]) -> Recipe:
@@ -262,23 +262,24 @@ def without_stale(base: Recipe, values: Mapping[str, Any]) -> Recipe:
     return dataclasses.replace(base, **stale) if stale else base
 
 
-def _changed(base: Any, values: Mapping[str, Any], kind: str) -> Any:
+def _changed(base: Any, values: Mapping[str, Any], section: str = "") -> Any:
     hints = typing.get_type_hints(type(base))
     changes: dict[str, Any] = {}
     for name, value in values.items():
         if name not in hints:
-            raise unknown(kind, name, hints)
+            raise unknown((section or "recipe") + " field", name, hints)
         present = getattr(base, name)
         if dataclasses.is_dataclass(present):
             if isinstance(value, type(present)):
                 changes[name] = value
             elif isinstance(value, Mapping):
-                changes[name] = _changed(present, value, f"{name} field")
+                changes[name] = _changed(present, value, name)
             else:
                 message = f"`{name}` must be a table of fields. Received: {value!r}"
                 raise InputError(message)
         else:
-            changes[name] = _typed(name, value, hints[name])
+            place = f"{section}.{name}" if section else name
+            changes[name] = _typed(place, value, hints[name])
     return dataclasses.replace(base, **changes)
 
 
