@@ -138,6 +138,18 @@ def together(
     return decorate
 
 
+class Range(click.FloatRange):
+    """Numbers between bounds; nan lies beyond all, which click does not notice."""
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> Any:
+        number = super().convert(value, param, ctx)
+        if not math.isfinite(number):
+            self.fail(f"{value} is not a finite number.", param, ctx)
+        return number
+
+
 FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
 NEW_PATH = click.Path(path_type=Path)
 
@@ -191,7 +203,7 @@ segment_options = together(
     ),
     click.option(
         "--threshold",
-        type=click.FloatRange(0, 1),
+        type=Range(0, 1),
         help="How sure the network must be of an object's pixel.  [default: that of "
         "the weights]",
     ),

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 )
 @click.option(
     "--tolerance",
-    type=click.FloatRange(0),
+    type=_common.Range(0),
     default=0.002,
     show_default=True,
     help="How far a figure may be off.",

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 pixel_size_option = click.option(
     "--pixel-size",
-    type=click.FloatRange(0, min_open=True),
+    type=_common.Range(0, min_open=True),
     metavar="UM",
     help="Size of a pixel in micrometres, where the files do not say or are "
     "wrong.  Images are scaled to what the weights were trained at.",

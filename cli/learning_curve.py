@@ -19,7 +19,7 @@ from unet_zoo.cli import _common, _recipes
 )
 @click.option(
     "--validation",
-    type=click.FloatRange(0, 1, min_open=True, max_open=True),
+    type=_common.Range(0, 1, min_open=True, max_open=True),
     default=0.25,
     show_default=True,
     metavar="FRACTION",

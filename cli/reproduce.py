@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 )
 @click.option(
     "--spread",
-    type=click.FloatRange(0),
+    type=_common.Range(0),
     help="Largest difference of a metric that counts as none.  [default: what the "
     "weights state, else 0.02]",
 )

@@ -19,7 +19,7 @@ from unet_zoo.cli import _automatic, _common, _folds, _recipes, _telling
 @_common.dataset_options
 @click.option(
     "--validation",
-    type=click.FloatRange(0, 1, max_open=True),
+    type=_common.Range(0, 1, max_open=True),
     default=0.12,
     show_default=True,
     metavar="FRACTION",
@@ -38,7 +38,7 @@ from unet_zoo.cli import _automatic, _common, _folds, _recipes, _telling
 )
 @click.option(
     "--checkpoint-minutes",
-    type=click.FloatRange(0, min_open=True),
+    type=_common.Range(0, min_open=True),
     default=10.0,
     show_default=True,
     metavar="MINUTES",
@@ -65,7 +65,7 @@ from unet_zoo.cli import _automatic, _common, _folds, _recipes, _telling
 @_recipes.recipe_option
 @click.option(
     "--hours",
-    type=click.FloatRange(0, min_open=True),
+    type=_common.Range(0, min_open=True),
     metavar="HOURS",
     help="The time that --recipe auto plans for.  [default: 1]",
 )

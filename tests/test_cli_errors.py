@@ -202,6 +202,7 @@ def test_names_that_are_not_there(arguments: list[str], fragments: list[str]) ->
         (["--tta", "3"], ["`tta` must be 1, 4"]),
         (["--learning-rate", "0"], ["learning_rate` must be positive"]),
         (["--validation", "1.5"], ["--validation"]),
+        (["--checkpoint-minutes", "nan"], ["nan is not a finite number"]),
         (["--backend", "theano"], ["'theano' is not one of"]),
         (["--set", "stepz=3"], ["Unknown recipe field 'stepz'", "'steps'"]),
         (["--set", "optimizer.nam=3"], ["Unknown optimizer field", "'name'"]),
