@@ -42,12 +42,15 @@ def check(
 def planned(
     plan: Recipe,
     data: catalog.Dataset,
+    hours: float,
     seconds: float,
     kept: set[str],
     output: Path,
     resume: bool,
 ) -> tuple[Recipe, float]:
     """Return the recipe for `seconds`, and the time that its end takes; print both.
+
+    They are what is left of `hours` for this training.
 
     A training that is resumed has its plan already.
     """
@@ -63,6 +66,7 @@ def planned(
         seconds,
         fixed=kept,
         said=lambda line: click.echo(f"{line} ...", err=True),
+        hours=hours,
     )
     click.echo(shown(made, seconds), err=True)
     return made.recipe, made.reserve

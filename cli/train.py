@@ -244,7 +244,8 @@ def command(
         click.echo(f"{on.words}; {plan.batch // on.replicas} patches each.", err=True)
     end, reserve = math.inf, 0.0
     if automatic:
-        end = started + 3600 * (hours or _automatic.HOURS)
+        hours = hours or _automatic.HOURS
+        end = started + 3600 * hours
         whole = end - time.monotonic()
         seen = data
         if folds:
@@ -252,7 +253,7 @@ def command(
         if on.replicas > 1:  # which share it equally, as was checked
             given.add("batch")
         plan, reserve = _automatic.planned(
-            plan, seen, whole / (folds or 1), given, output, resume
+            plan, seen, hours, whole / (folds or 1), given, output, resume
         )
 
     def callbacks(number: int, folder: Path) -> list[Any]:

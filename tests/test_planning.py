@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 import time
 import tomllib
@@ -133,6 +134,29 @@ def test_too_little_time_is_refused_with_what_would_do():
         planning._finished(PLAN, {}, FAST, 10, 1.0, 0.5, time.monotonic(), ())
 
 
+@pytest.mark.parametrize("folds", [1, 5])
+@pytest.mark.parametrize("slow", [0.001, 5.0])
+def test_the_time_that_is_advised_is_more_than_was_given_and_does(slow, folds):
+    # Importing and reading came before planning, which looked for so long.
+    before, looked, encoding = 20.0, 30.0, 0.5
+    speed = dataclasses.replace(FAST, step=slow)
+
+    def plan(hours):
+        seconds = (3600 * hours - before) / folds
+        left = planning._SURE * (seconds - looked) - encoding - planning._CLOSING
+        started = time.monotonic() - looked
+        return planning._finished(
+            PLAN, {}, speed, 1, left, encoding, started, (), hours / seconds
+        )
+
+    hours = (before + folds * 31) / 3600  # one second is left
+    with pytest.raises(InputError) as refused:
+        plan(hours)
+    advised = float(re.search(r"--hours (\S+)\.$", str(refused.value))[1])
+    assert advised > hours
+    assert plan(advised).recipe.steps >= 10
+
+
 @pytest.fixture
 def folder(tmp_path):
     for kind in ("images", "masks"):
@@ -174,6 +198,8 @@ def test_the_command_line_plans_and_trains(folder, tmp_path):
         (["--hours", "1"], "--hours is the time that --recipe auto plans for"),
         (["--recipe", "auto", "--steps", "5"], "the time decides on the number"),
         (["--recipe", "auto", "--set", "steps=5"], "the time decides on the number"),
+        (["--recipe", "auto", "--hours", "nan"], "nan is not a finite number"),
+        (["--recipe", "auto", "--hours", "inf"], "inf is not a finite number"),
     ],
 )
 def test_what_does_not_go_together_is_refused(folder, words, says):

@@ -96,6 +96,7 @@ def plan(
     *,
     fixed: Collection[str] = (),
     said: Callable[[str], None] | None = None,
+    hours: float | None = None,
 ) -> Plan:
     """Plan a training that is done within `seconds`, this planning included.
 
@@ -116,6 +117,8 @@ def plan(
         fixed: fields that must stay as they are: "target", "scale", "patch", "batch",
             "depth", "filters", "foreground_crops", "validate_every", "tta".
         said: called with a line on what is done now.
+        hours: what was asked for, of which `seconds` are left for this training; None:
+            just these. Where they are too few, the advice is in such hours.
 
     Raises:
         InputError: when the time is too short for preparing and two validations.
@@ -171,7 +174,17 @@ def plan(
                 break
             reasons |= _why(recipe, other, steps)
             recipe, speed = other, tried
-    return _finished(recipe, reasons, speed, held_out, left(), encoding, started, fixed)
+    return _finished(
+        recipe,
+        reasons,
+        speed,
+        held_out,
+        left(),
+        encoding,
+        started,
+        fixed,
+        1 / 3600 if hours is None else hours / seconds,
+    )
 
 
 # === From images to a recipe ===
@@ -417,6 +430,7 @@ def _finished(
     encoding: float,
     started: float,
     fixed: Collection[str],
+    hours: float = 1 / 3600,  # to be asked for, by the second that is needed
 ) -> Plan:
     steps, validations = _steps(left, recipe, speed, held_out)
     if "tta" not in fixed and recipe.tta > 1:
@@ -427,13 +441,16 @@ def _finished(
             reasons["tta"] = "turned copies would take too much of the time"
             steps, validations = _steps(left, recipe, speed, held_out)
     if steps < 10:
-        needed = encoding + speed.first + _closing(recipe, speed, held_out)
-        needed += time.monotonic() - started + 10 * speed.step
-        needed += _VALIDATIONS[0] * _validation(speed, held_out)
+        needed = max(
+            10 * speed.step + _VALIDATIONS[0] * _validation(speed, held_out),
+            10 * speed.step / (1 - _VALIDATING),
+        )
+        needed += speed.first + _closing(recipe, speed, held_out) + encoding + _CLOSING
+        needed = needed / _SURE + time.monotonic() - started
         message = (
             f"The time is too short: with preparing, tuning and writing, 10 steps take "
-            f"{needed / _SURE:.0f} s. Give more, such as "
-            f"--hours {math.ceil(needed / _SURE / 18) / 200:g}."
+            f"{needed:.0f} s. Give more, such as "
+            f"--hours {math.ceil(200 * hours * needed) / 200:g}."
         )
         raise InputError(message)
     every = max(1, steps // validations)
