@@ -118,6 +118,7 @@ def test_replace_takes_whole_sections():
         ({"optimizer": {"warmup": -5}}, "`optimizer.warmup` must be at least 0."),
         ({"optimizer": {"clip": -1}}, "`optimizer.clip` must be at least 0."),
         ({"optimizer": {"weight_decay": -1}}, "`optimizer.weight_decay` must be at l"),
+        ({"optimizer": {"name": "ftrl"}}, "'ftrl' divides by the learning rate"),
         ({"optimizer": {"plateau": 0}}, "`optimizer.plateau` must be at least 1."),
         ({"optimizer": {"factor": 1.0}}, "`optimizer.factor` must be in (0, 1)."),
         ({"optimizer": {"power": 0}}, "`optimizer.power` must be positive."),

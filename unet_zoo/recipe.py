@@ -190,6 +190,14 @@ class Recipe:
                 f"classes. The target here is {self.target!r}: set class_balance to 0."
             )
             raise InputError(message)
+        climbs = plan.schedule in ("cosine", "polynomial") and plan.warmup
+        if plan.name == "ftrl" and climbs:
+            message = (
+                "The optimizer 'ftrl' divides by the learning rate, which "
+                f"{plan.schedule!r} with a warm-up begins at 0. Set optimizer.warmup "
+                "to 0, or take another schedule, such as constant."
+            )
+            raise InputError(message)
         _check_finite(dataclasses.asdict(self))
 
     def replace(self, **changes: Any) -> Recipe:
