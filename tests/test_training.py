@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import tomllib
 
 import keras
@@ -10,7 +11,16 @@ import numpy as np
 import PIL.Image
 import pytest
 
-from unet_zoo import augment, learner, recipe, segmenter, targets, training, weights
+from unet_zoo import (
+    augment,
+    learner,
+    plots,
+    recipe,
+    segmenter,
+    targets,
+    training,
+    weights,
+)
 from unet_zoo.catalog import Dataset, Example
 from unet_zoo.errors import InputError
 from unet_zoo.models import unet
@@ -331,3 +341,13 @@ def test_the_scale_is_chosen_and_half_precision_stored_whole(tmp_path):
     assert {variable.dtype for variable in result.network.variables} == {"float32"}
     assert keras.config.dtype_policy().name == "float32"
     assert np.isfinite(result.predict(blob(3).image)).all()
+
+
+def test_an_image_may_have_a_name_as_long_as_can_be(tmp_path):
+    given = data(held_out=1)
+    named = [dataclasses.replace(blob(10), name=f"{'folder' * 20}/{'é' * 120}12")]
+    readers = {**given.readers, "validation": lambda: named}
+    given = dataclasses.replace(given, readers=readers)
+    training.train(SMALL.replace(steps=1), given, tmp_path / "run")
+    (sample,) = (tmp_path / "run" / "samples").iterdir()
+    assert sample.name.endswith("é12.png")

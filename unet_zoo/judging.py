@@ -180,6 +180,20 @@ class Judge:
             self._report("Found at the last validation.", "stopped")
         for example, labels in zip(examples, found, strict=False):
             overlay = outputs.overlay(example.image, labels)
-            name = example.name.replace("/", "-") + ".png"
             (self.folder / "samples").mkdir(exist_ok=True)
-            images.write_png(self.folder / "samples" / name, overlay)
+            images.write_png(
+                self.folder / "samples" / _file_name(example.name), overlay
+            )
+
+
+def _file_name(name: str) -> str:
+    """Return what the picture of an example is called.
+
+    Its name with folders may be longer than that of a file can be; images of one kind
+    differ at the end of theirs.
+
+    >>> _file_name("day1/a"), len(_file_name("é" * 300))
+    ('day1-a.png', 104)
+    """
+    whole = name.replace("/", "-").encode()
+    return whole[-200:].decode(errors="ignore") + ".png"
