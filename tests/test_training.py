@@ -351,3 +351,12 @@ def test_an_image_may_have_a_name_as_long_as_can_be(tmp_path):
     training.train(SMALL.replace(steps=1), given, tmp_path / "run")
     (sample,) = (tmp_path / "run" / "samples").iterdir()
     assert sample.name.endswith("é12.png")
+
+
+@pytest.mark.parametrize("known", [(0.25,), (0.25, None), (None, 0.25)])
+def test_the_curve_shows_what_was_measured(tmp_path, known):
+    rows = [{"step": n, "loss": 1.0, "IoU": each} for n, each in enumerate(known)]
+    history = [{k: v for k, v in row.items() if v is not None} for row in rows]
+    plots.write_curve(tmp_path / "curve.png", history, "IoU")
+    red, green, blue = np.asarray(PIL.Image.open(tmp_path / "curve.png"))[..., :3].T
+    assert ((red > 240) & (green > 110) & (green < 140) & (blue < 30)).sum() > 5

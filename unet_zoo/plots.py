@@ -25,13 +25,14 @@ def write_curve(
     left = figure.subplots()
     steps = [row["step"] for row in history]
     losses = [row.get("loss", math.nan) for row in history]  # none at the start
-    left.plot(steps, losses, color="tab:blue")
+    left.plot(steps, losses, color="tab:blue", marker=".")
     left.set_xlabel("step")
     left.set_ylabel("training loss", color="tab:blue")
-    if metric in history[0]:
+    # Where neither annotation nor result has any foreground, there is no IoU.
+    values = [row.get(metric, math.nan) for row in history]
+    if not all(map(math.isnan, values)):
         right = left.twinx()
-        values = [row[metric] for row in history]
-        right.plot(steps, values, color="tab:orange")
+        right.plot(steps, values, color="tab:orange", marker=".")
         right.set_ylabel(f"validation {metric}", color="tab:orange")
     with files.replacing(path) as part:
         figure.savefig(part, dpi=120)
