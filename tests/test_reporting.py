@@ -189,6 +189,13 @@ def test_only_a_training_page_is_read_again(tmp_path, state):
     assert ("time left" in text) == (state == "training")
 
 
+def test_the_curve_marks_the_step_that_the_page_calls_the_best(tmp_path):
+    equal = [row | {"SEG": 0.5} for row in HISTORY]
+    text, page = written(tmp_path, None, history=equal)
+    assert "0.5000 at step 30" in page.text
+    assert re.findall(r'class="best"[^>]*><title>step (\d+)', text) == ["30"]
+
+
 def test_without_validation_there_is_the_loss(tmp_path):
     rows = [{"step": 5, "loss": 0.5, "seconds": 1.0}]
     _, page = written(tmp_path, None, history=rows, rate=math.nan, facts={})

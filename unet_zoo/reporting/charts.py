@@ -92,7 +92,8 @@ def curve(
     chosen = None
     if best:
         pick = max if best == "highest" else min
-        chosen = values.index(pick(values))
+        # Of equals the last, whose weights are those that a training keeps.
+        chosen = len(values) - 1 - values[::-1].index(pick(values))
     for number, ((x, y), (across, up)) in enumerate(zip(points, places, strict=True)):
         kind = "best" if number == chosen else "dot"
         radius = 5 if kind == "best" else 2.5
