@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import dataclasses
 import html.parser
 import io
@@ -12,6 +13,7 @@ import re
 import numpy as np
 import PIL.Image
 import pytest
+from chromium import Chromium, find
 from test_training import blob
 
 from unet_zoo import evaluation, metrics, recipe, reporting
@@ -194,6 +196,24 @@ def test_the_curve_marks_the_step_that_the_page_calls_the_best(tmp_path):
     text, page = written(tmp_path, None, history=equal)
     assert "0.5000 at step 30" in page.text
     assert re.findall(r'class="best"[^>]*><title>step (\d+)', text) == ["30"]
+
+
+@pytest.mark.skipif(find() is None, reason="no Chromium on this machine")
+@pytest.mark.parametrize("width", [400, 1200])
+def test_a_long_name_does_not_make_the_page_wide(tmp_path, width):
+    seen = reporting.gather(
+        [dataclasses.replace(each, name="x" * 250) for each in examples()],
+        [each.labels * 0 for each in examples()],
+        "instances",
+        "SEG",
+    )
+    facts = FACTS | {"dataset": {"sha256": "0123456789abcdef" * 4}}
+    written(tmp_path, seen, name="y" * 250, facts=facts)
+    with contextlib.closing(Chromium(find(), (width, 800))) as browser:
+        page = (tmp_path / "report.html").as_uri()
+        browser.call("Page.navigate", url=page)
+        browser.wait("document.querySelector('footer') !== null")
+        assert browser.ask("document.documentElement.scrollWidth") == width
 
 
 def test_without_validation_there_is_the_loss(tmp_path):

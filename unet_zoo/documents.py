@@ -20,7 +20,7 @@ COLOURS = """
 _STYLE = """
 * { box-sizing: border-box; }
 body { margin: 0; background: var(--paper); color: var(--ink);
-  font: 16px/1.55 system-ui, sans-serif; }
+  font: 16px/1.55 system-ui, sans-serif; overflow-wrap: anywhere; }
 main { max-width: 1180px; margin: 0 auto; padding: 2rem 1.2rem 4rem; }
 h1 { font-size: 1.9rem; line-height: 1.2; margin: 0 0 .3rem; }
 h2 { font-size: 1.3rem; margin: 0 0 .4rem; }
