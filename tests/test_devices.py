@@ -276,6 +276,52 @@ def test_what_cannot_be_is_refused(asked, message, monkeypatch):
         devices.distribute(*asked)
 
 
+TWO = {"cluster": {"worker": ["localhost:2222", "localhost:2223"]}}
+BEYOND = TWO | {"task": {"type": "worker", "index": 5}}
+
+
+@pytest.mark.parametrize(
+    ("backend", "wanted", "environment", "message"),
+    [
+        ("tensorflow", "gpu", {}, "A GPU was asked for, and there is none"),
+        ("jax", "gpu", {}, "A GPU was asked for, and there is none"),
+        ("torch", "gpu", {}, "A GPU was asked for, and there is none"),
+        ("torch", None, {"WORLD_SIZE": "2"}, "one of 2 processes, as torchrun"),
+        (
+            "tensorflow",
+            None,
+            {"TF_CONFIG": json.dumps(TWO)},
+            "TF_CONFIG lists: When `cluster_spec` is given, you must also specify",
+        ),
+        (
+            "tensorflow",
+            None,
+            {"TF_CONFIG": json.dumps(BEYOND)},
+            "TF_CONFIG lists: The `task_id` 5 exceeds",
+        ),
+        (
+            "jax",
+            None,
+            {"KERAS_DISTRIBUTION_NUM_PROCESSES": "2"},
+            "JAX cannot join the processes",
+        ),
+    ],
+)
+def test_what_is_not_there_is_refused(backend, wanted, environment, message):
+    script = f"from unet_zoo import devices; devices.distribute('auto', {wanted!r})"
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        env={**os.environ, "KERAS_BACKEND": backend, "CUDA_VISIBLE_DEVICES": "-1"}
+        | environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    last = done.stderr.strip().splitlines()[-1]
+    assert "InputError: " in last
+    assert message in last
+
+
 @pytest.mark.parametrize(
     ("there", "count", "batch", "found"),
     [

@@ -73,12 +73,37 @@ def distribute(
         )
         raise InputError(message)
     if backend == "torch":
+        _check_torch(platform)
         return Devices()
     start = _with_tensorflow if backend == "tensorflow" else _with_jax
     made = start(kind, platform, count, batch)
     if batch is not None:
         made.check_batch(batch)
     return made
+
+
+def _check_torch(platform: str | None) -> None:
+    """Refuse a GPU that is not there, and a launcher of several processes."""
+    import torch
+
+    if platform == "gpu" and not torch.cuda.is_available():
+        raise _none_there()
+    processes = os.environ.get("WORLD_SIZE", "1")
+    if processes != "1":
+        message = (
+            f"WORLD_SIZE says that this is one of {processes} processes, as torchrun "
+            "starts them, and with torch a training runs on one device: each would "
+            "train the same. Start one process, or take --backend tensorflow or jax."
+        )
+        raise InputError(message)
+
+
+def _none_there() -> InputError:
+    message = (
+        "A GPU was asked for, and there is none that this backend can use. Take "
+        "--devices cpu, or leave it out."
+    )
+    return InputError(message)
 
 
 def _asked(devices: str | None) -> tuple[str | None, int]:
@@ -144,6 +169,8 @@ def _with_tensorflow(
             config.set_visible_devices(gpus[:count], "GPU")
     if kind == "multiworker" or (kind == "auto" and cluster):
         return _with_workers(cluster, count if platform == "cpu" else 0)
+    if platform == "gpu" and not gpus and not count:
+        raise _none_there()
     kinds = platform or ("gpu" if gpus else "cpu")
     there = [
         f"{kinds}:{number}"
@@ -182,6 +209,13 @@ def _with_workers(cluster: tuple[int, int] | None, cpus: int) -> Devices:
             f"devices.distribute before anything else. ({error})"
         )
         raise InputError(message) from error
+    except (ValueError, tf.errors.UnknownError) as error:
+        message = (
+            "TensorFlow cannot join the processes that the environment variable "
+            f"TF_CONFIG lists: {str(error).rstrip('.')}. Look whether its task is one "
+            "of them, and its address one of this machine that is free."
+        )
+        raise InputError(message) from error
     words = f"{strategy.num_replicas_in_sync} replicas, multiworker: "
     words += f"process {cluster[1] + 1} of {cluster[0]}"
     return Mirrored(strategy, words, cluster)
@@ -200,8 +234,20 @@ def _with_jax(
             if count > 1:
                 jax.config.update("jax_num_cpu_devices", count)
     if kind != "none" and "KERAS_DISTRIBUTION_NUM_PROCESSES" in os.environ:
-        keras.distribution.initialize()
-    there = keras.distribution.list_devices(platform)
+        try:
+            keras.distribution.initialize()
+        except ValueError as error:
+            message = (
+                "JAX cannot join the processes that the environment variables "
+                f"KERAS_DISTRIBUTION_... describe: {error}"
+            )
+            raise InputError(message) from error
+    try:
+        there = keras.distribution.list_devices(platform)
+    except RuntimeError as error:
+        if platform != "gpu":
+            raise
+        raise _none_there() from error
     if platform is None and kind == "auto" and there[0].startswith("cpu"):
         there = there[: jax.process_count()]
     found = there if jax.process_count() > 1 else _chosen(kind, there, count, batch)
