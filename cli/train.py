@@ -220,6 +220,8 @@ def command(
             output, "Give --output {free}, which is free, or --resume to go on there."
         )
     _common.check_writable(output)
+    if devices.several_hosts():
+        click.echo("One of several processes: waiting for the others ...", err=True)
     # Before anything computes: backends count their devices once.
     with _common.quiet():
         on = _common.computing("devices", backend).distribute(

@@ -369,6 +369,11 @@ def test_the_command_line_says_so(tmp_path, monkeypatch):
         done = CliRunner().invoke(cli.main, [*train, asked])
         assert done.exit_code == 2
         assert f"Error: '{asked}' " in done.stderr
+    # Without the others, TensorFlow waits and says nothing.
+    monkeypatch.setenv("TF_CONFIG", json.dumps(BEYOND))
+    done = CliRunner().invoke(cli.main, [*train, "auto"])
+    assert done.exit_code == 2
+    assert "waiting for the others" in done.stderr
     assert list(tmp_path.iterdir()) == []
 
 
