@@ -343,7 +343,7 @@ def load(
 
     said = functools.partial(click.echo, err=True)
     path = weights.find(path)  # of the folder of a training, too
-    models = weights.models(weights.members(path))
+    models = weights.models(weights.members(path, verify=False))
     chosen = engines.choose(engine, backend, models, said)
     engines.check_precision(chosen, precision)
     if chosen == "keras":

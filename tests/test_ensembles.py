@@ -12,7 +12,8 @@ import tifffile
 from click.testing import CliRunner
 
 import unet_zoo
-from unet_zoo import cli, registry, segmenter, weights
+from unet_zoo import cli, files, registry, segmenter, weights
+from unet_zoo.cli import _common
 from unet_zoo.errors import InputError
 
 ARGUMENTS = {"filters": 2, "depth": 1, "padding": "same"}
@@ -103,3 +104,20 @@ def test_the_command_segments_by_several(two: list[Path]) -> None:
     run = CliRunner().invoke(cli.main, [*words, "--model", str(two[0]), "--overwrite"])
     assert run.exit_code == 2
     assert "needs different weights" in run.stderr
+
+
+def test_the_command_line_verifies_each_member_once(
+    two: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = weights.write_ensemble("folder", two)
+    hashed: list[Path] = []
+    real = files.sha256
+
+    def counted(path: Path) -> str:
+        hashed.append(Path(path).resolve())
+        return real(path)
+
+    monkeypatch.setattr(files, "sha256", counted)
+    loaded = _common.load(path.parent, None, "keras", "float32")
+    assert len(loaded.members) == 2  # type: ignore[attr-defined]
+    assert sorted(hashed) == sorted(each.resolve() for each in two)
