@@ -46,11 +46,12 @@ def commands(page: Path) -> list[list[str]]:
 )
 def test_every_command_and_option_is_there(page: Path) -> None:
     for words in commands(page):
-        command: click.Command | None = cli.main
+        command: click.Command = cli.main
+        # A command keeps the option of help that its first context gave it: -h too.
+        context = click.Context(command, **command.context_settings)
         while isinstance(command, click.Group) and words:
-            context = click.Context(command, info_name="unet-zoo")
             _, command, words = command.resolve_command(context, words)
-        context = click.Context(command)
+            context = click.Context(command, parent=context)
         given, left, _ = command.make_parser(context).parse_args(list(words))
         assert not left, words
         for option in command.params:
