@@ -64,12 +64,12 @@ def test_kernels_count_only_by_their_form() -> None:
     from unet_zoo.models import trans_unet
 
     layer = trans_unet.StandardizedConv2D(3, 3, use_bias=False)
-    inputs = np.random.default_rng(0).normal(size=(1, 6, 6, 2)).astype("float32")
+    inputs = np.random.default_rng(0).normal(size=(1, 96, 96, 2)).astype("float32")
     before = predict(layer, inputs)
     layer.kernel.assign(5 * layer.kernel + 2)
-    np.testing.assert_allclose(predict(layer, inputs), before, rtol=1e-3)
-    # White noise through 18 values of variance 1.
-    assert abs(before.std() / 18**0.5 - 1) < 0.3
+    np.testing.assert_allclose(predict(layer, inputs), before, rtol=1e-3, atol=1e-3)
+    # White noise, enough of it for any kernel, through 18 values of variance 1.
+    assert abs(before.std() / 18**0.5 - 1) < 0.05
 
 
 def test_what_is_at_one_end_is_seen_at_the_other_through_the_transformer() -> None:
