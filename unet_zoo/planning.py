@@ -430,7 +430,7 @@ def _finished(
     encoding: float,
     started: float,
     fixed: Collection[str],
-    hours: float = 1 / 3600,  # to be asked for, by the second that is needed
+    hours_a_second: float = 1 / 3600,  # to be asked for, of those needed here
 ) -> Plan:
     steps, validations = _steps(left, recipe, speed, held_out)
     if "tta" not in fixed and recipe.tta > 1:
@@ -450,7 +450,7 @@ def _finished(
         message = (
             f"The time is too short: with preparing, tuning and writing, 10 steps take "
             f"{needed:.0f} s. Give more, such as "
-            f"--hours {math.ceil(200 * hours * needed) / 200:g}."
+            f"--hours {math.ceil(200 * hours_a_second * needed) / 200:g}."
         )
         raise InputError(message)
     every = max(1, steps // validations)
