@@ -11,7 +11,7 @@ import pytest
 import scipy.ndimage
 import tifffile
 
-from unet_zoo import images, outputs, streaming, targets, tiling, turning
+from unet_zoo import images, outputs, segmenter, streaming, targets, tiling, turning
 from unet_zoo.errors import InputError
 from unet_zoo.streaming import grids, looks, planning, statistics
 from unet_zoo.streaming.sources import Array, regions
@@ -21,6 +21,7 @@ class Filter:
     """What a segmenter is to streaming, with a local filter for a network."""
 
     step, padding, graph = 4, "same", None
+    pixel_size_of = segmenter.Segmenter.pixel_size_of
 
     def __init__(self, target="semantic", blur=0, scale=1.0, tta=1, **decode):
         self.target, self._blur = targets.get(target), blur

@@ -132,8 +132,8 @@ def stream(
     source = sources.as_source(image)
     check(segmenter, source, options)
     given = memory.as_bytes(max_memory)
-    if pixel_size is None and segmenter.facts.get("pixel_size") is not None:
-        pixel_size = getattr(image, "pixel_size", None)
+    if pixel_size is None and hasattr(image, "pixel_size"):
+        pixel_size = segmenter.pixel_size_of(image)
     frames, height, width = source.shape[:3]
     where = _folder(output, (frames, height, width))
     _check_paths(frames, overlays=overlays, masks=masks)
