@@ -26,10 +26,10 @@ if TYPE_CHECKING:
 )
 @click.option(
     "--split",
-    type=click.Choice(("train", "validation", "test")),
+    type=click.Choice(("train", "validation", "test", "all")),
     default="train",
     show_default=True,
-    help="Of which images.",
+    help="Of which images; all: every pair of a dataset of your own.",
 )
 @click.option(
     "--number",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -54,6 +55,14 @@ def folder(tmp_path: Path) -> Path:
 
 
 # === visualize ===
+
+
+def test_visualize_takes_the_split_that_it_advises(folder, tmp_path):
+    shutil.rmtree(folder / "test")
+    words = ("visualize", folder, *TINY, "--output", tmp_path / "pages", "--split")
+    assert "use the split 'all'" in refused(*words, "test")
+    fine(*words, "all")
+    assert (tmp_path / "pages" / "index.html").is_file()
 
 
 def test_visualize_writes_the_pages_and_says_where(folder, tmp_path):

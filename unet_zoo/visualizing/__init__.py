@@ -56,7 +56,7 @@ def visualize(
         dataset: what `catalog.open_dataset` returned.
         recipe: of the training; `recipe.replace(seed=1)` shows other patches.
         output: a new or empty folder.
-        split: "train", "validation", "test".
+        split: "train", "validation", "test", and "all" of a dataset of your own.
         number: rows of a page, 1 to 20.
         tile: side of the tiles in pixels of the network's image. None: as a segmenter
             cuts large images; of small ones, half of the image.
