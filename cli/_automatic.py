@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -46,18 +46,19 @@ def planned(
     seconds: float,
     kept: set[str],
     output: Path,
-    resume: bool,
+    resumed: Callable[[Recipe], Recipe] | None,
 ) -> tuple[Recipe, float]:
     """Return the recipe for `seconds`, and the time that its end takes; print both.
 
     They are what is left of `hours` for this training.
 
-    A training that is resumed has its plan already.
+    A training that is resumed has its plan already. `resumed` is given it and returns
+    it with what the command line says otherwise, which the training then refuses.
     """
-    if resume and (output / "recipe.toml").exists():
+    if resumed is not None and (output / "recipe.toml").exists():
         text = (output / "recipe.toml").read_text(encoding="utf-8")
         click.echo(f"Going on with the plan in {output / 'recipe.toml'}.", err=True)
-        return recipe.from_dict(tomllib.loads(text)), 0.05 * seconds
+        return resumed(recipe.from_dict(tomllib.loads(text))), 0.05 * seconds
     from unet_zoo import planning
 
     made = planning.plan(

@@ -6,12 +6,15 @@ import math
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from unet_zoo import devices, files, registry
 from unet_zoo.cli import _automatic, _common, _folds, _recipes, _telling
+
+if TYPE_CHECKING:
+    from unet_zoo.recipe import Recipe
 
 
 @click.command()
@@ -254,8 +257,18 @@ def command(
             seen = _common.computing("folding", backend).fold_of(data, 1, folds)
         if on.replicas > 1:  # which share it equally, as was checked
             given.add("batch")
+
+        def resumed(past: Recipe) -> Recipe:
+            return _recipes.changed(past.replace(model=model), options, settings)
+
         plan, reserve = _automatic.planned(
-            plan, seen, hours, whole / (folds or 1), given, output, resume
+            plan,
+            seen,
+            hours,
+            whole / (folds or 1),
+            given,
+            output,
+            resumed if resume else None,
         )
 
     def callbacks(number: int, folder: Path) -> list[Any]:

@@ -186,10 +186,14 @@ def test_the_command_line_plans_and_trains(folder, tmp_path):
     assert "were measured" in done.stderr
     kept = tomllib.loads((tmp_path / "run" / "recipe.toml").read_text())
     assert kept["model_arguments"]["filters"] == 2
-    assert segmenter.load(tmp_path / "run").segment(np.zeros((40, 40))).shape == (
-        40,
-        40,
-    )
+    found = segmenter.load(tmp_path / "run").segment(np.zeros((40, 40)))
+    assert found.shape == (40, 40)
+    # What is resumed has its plan; another one is not taken for it, nor left out.
+    words += ["--hours", str(hours), "--resume"]
+    other = CliRunner().invoke(cli.main, [*words, "--seed", "3"])
+    assert other.exit_code == 2
+    assert "seed" in other.stderr
+    assert CliRunner().invoke(cli.main, words).exit_code == 0
 
 
 @pytest.mark.parametrize(
