@@ -273,16 +273,19 @@ def segmented(tmp_path, axes: str) -> tuple[outputs.Result, list]:
 
 
 @pytest.mark.parametrize("axes", STACKS)
-@pytest.mark.parametrize("kind", ["geojson", "rois"])
-def test_outlines_of_a_stack_are_read_on_the_page_they_were_found_on(
+@pytest.mark.parametrize("kind", ["labels", "geojson", "rois"])
+def test_objects_of_a_stack_are_read_on_the_page_they_were_found_on(
     tmp_path, kind, axes
 ):
     found, _ = segmented(tmp_path, axes)
     found.save(tmp_path, kind, stem="a")
     examples = catalog.open_dataset(tmp_path).examples("all")
     for example, frame in zip(examples, found.labels, strict=True):
-        _, expected = np.unique(frame, return_inverse=True)
-        np.testing.assert_array_equal(example.labels, expected.reshape(SHAPE))
+        read, expected = (
+            np.unique(each, return_inverse=True)[1].reshape(SHAPE)
+            for each in (example.labels, frame)
+        )
+        np.testing.assert_array_equal(read, expected)
 
 
 @pytest.mark.parametrize("axes", STACKS)
@@ -301,6 +304,37 @@ def test_outlines_say_their_z_and_t_as_qupath_and_imagej_count_them(tmp_path, ax
         hyperstack = len(axes) > 3  # of several axes ImageJ makes one
         seen = (roi.position, roi.c_position, roi.z_position, roi.t_position)
         assert seen == ((0, 0, z + 1, t + 1) if hyperstack else (number + 1, 0, 0, 0))
+
+
+@pytest.mark.parametrize("axes", STACKS)
+@pytest.mark.parametrize("pixel_size", [None, 0.5])
+def test_z_of_a_stack_stays_z(tmp_path, axes, pixel_size):
+    zarr = pytest.importorskip("zarr")
+    found, places = segmented(tmp_path, axes)
+    found.pixel_size = pixel_size
+    found.forget(lambda: found.labels[..., None] > 0)
+    found._foreground = lambda prediction: prediction[..., 0]
+    masks, chances, folder = found.save(
+        tmp_path, ("labels", "probability", "ome-zarr"), stem="b"
+    )
+    letters = axes.replace("C", "")
+    for path, expected in ((masks, found.labels), (chances, found.labels > 0)):
+        with tifffile.TiffFile(path) as file:
+            assert file.series[0].axes == letters
+            stored = file.asarray()
+        assert stored.shape[:-2] == STACKS[axes][0][: len(letters) - 2]
+        np.testing.assert_array_equal(stored.reshape(found.shape), expected)
+    group = zarr.open_group(str(folder), mode="r")
+    for layer, names in ((group["labels/objects"], "tzyx"), (group, "tczyx")):
+        (scales,) = layer.attrs["multiscales"]
+        there = [name for name in names if name.upper() in f"C{letters}"]
+        assert [each["name"] for each in scales["axes"]] == there
+        assert all(
+            "unit" not in each for each in scales["axes"] if each["name"] in "zt"
+        )
+        for frame, (z, t) in zip(found.labels, places, strict=True):
+            index = tuple({"z": z, "t": t}.get(name, slice(None)) for name in there)
+            np.testing.assert_array_equal(np.squeeze(layer["0"][index]), frame)
 
 
 # --- Lists -------------------------------------------------------------------

@@ -317,6 +317,20 @@ def test_lengths_of_an_image_that_says_its_pixel_size(small, tmp_path):
     assert seen.max() != labels.max()
 
 
+def test_z_and_t_of_an_image_are_those_of_its_labels(small, tmp_path):
+    small(64)
+    stack = np.stack([noise((90, 70), seed=n) for n in range(6)])
+    images.write_tiff(tmp_path / "a.tif", stack.reshape(2, 3, 90, 70), "TZYX")
+    with images.open_image(tmp_path / "a.tif") as image:
+        streaming.stream(Filter(), image, tmp_path / "b.tif", max_memory="64GB")
+    expected = np.zeros(stack.shape, "uint16")
+    streaming.stream(Filter(), stack[..., None], expected, max_memory="64GB")
+    with tifffile.TiffFile(tmp_path / "b.tif") as file:
+        assert file.series[0].axes == "TZYX"
+        found = file.asarray()
+    np.testing.assert_array_equal(found, expected.reshape(2, 3, 90, 70))
+
+
 def test_classes_that_are_nowhere_are_in_no_table(small, tmp_path):
     small(64)
     model = Filter()

@@ -13,6 +13,7 @@ import tifffile
 
 from unet_zoo import files
 from unet_zoo.errors import InputError
+from unet_zoo.images.axes import Planes
 
 
 def write_labels(
@@ -20,12 +21,14 @@ def write_labels(
     labels: np.ndarray,
     *,
     pixel_size: tuple[float, float] | None = None,
+    planes: Planes | None = None,
 ) -> None:
     """Write labels (Y, X) or (T, Y, X) as a TIFF, zlib-compressed.
 
     Stored as uint16, or as uint32 when ids exceed 65535. With a pixel size, (y, x) in
-    micrometres, it is an OME-TIFF that says so. Whoever looks at `path` sees the old
-    file or the whole new one.
+    micrometres, it is an OME-TIFF that says so. Of `planes`, of the image that the
+    labels are of, z stays z: (Z, Y, X) or (T, Z, Y, X) is stored. Whoever looks at
+    `path` sees the old file or the whole new one.
 
     >>> import tempfile
     >>> path = Path(tempfile.mkdtemp()) / "labels.tif"
@@ -51,7 +54,22 @@ def write_labels(
         )
         raise InputError(message)
     dtype = np.uint16 if labels.max() <= np.iinfo(np.uint16).max else np.uint32
-    write_tiff(path, labels.astype(dtype), "TYX"[-labels.ndim :], pixel_size)
+    axes, sizes = stacked(labels.shape[:-2], planes)
+    labels = labels.astype(dtype).reshape(*sizes, *labels.shape[-2:])
+    write_tiff(path, labels, f"{axes}YX", pixel_size)
+
+
+def stacked(
+    frames: tuple[int, ...], planes: Planes | None
+) -> tuple[str, tuple[int, ...]]:
+    """Return axes and sizes that frames are stored with; `frames` is (), or (T,).
+
+    >>> stacked((6,), Planes("TZ", (2, 3))), stacked((6,), None), stacked((), None)
+    (('TZ', (2, 3)), ('T', (6,)), ('', ()))
+    """
+    if not frames or planes is None:
+        return "T"[: len(frames)], frames
+    return planes.stacked
 
 
 def write_tiff(

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from unet_zoo import files
+from unet_zoo import files, images
 
 if TYPE_CHECKING:
     from unet_zoo.outputs.result import Result
@@ -18,67 +18,76 @@ LABELS = "objects"
 
 
 def write(path: Path, result: Result) -> None:
-    """Write an OME-Zarr 0.4: the image (T, C, Y, X) with the labels "objects".
+    """Write an OME-Zarr 0.4: the image (T, C, Z, Y, X) with the labels "objects".
 
-    Both have the same levels of detail, each half as large as the one before, down to
-    1,024 pixels. Without a pixel size, lengths are in pixels.
+    Of T and Z there is what the image has. Both have the same levels of detail, each
+    half as large as the one before, down to 1,024 pixels. Without a pixel size,
+    lengths are in pixels; those along Z always are planes.
 
     Format: https://ngff.openmicroscopy.org/0.4/
     """
     import zarr
 
     stack = result.ndim > 2
+    counted, sizes = images.stacked(result.shape[:-2], result.planes)
+    frames = images.Planes(counted, sizes)
     image = np.asarray(result.image)
     image = image if image.ndim > result.ndim else image[..., None]
     image = np.moveaxis(image if stack else image[None], -1, 1)
     labels = (result.labels if stack else result.labels[None])[:, None]
     wide = labels.max(initial=0) > np.iinfo(np.uint16).max
     depth = np.uint32 if wide else np.uint16
-    names = "tcyx" if stack else "cyx"
+    # The order that the format asks for, whatever the file's was.
+    names = "".join(name for name in "tczyx" if name in f"c{counted.lower()}yx")
     with files.replacing_folder(path) as part:
         root = zarr.open_group(str(part), mode="w", zarr_format=2)
-        _pyramid(root, image, names, result, _halved)
+        _pyramid(root, image, names, frames, result, _halved)
         layers = root.create_group("labels")
         layers.attrs["labels"] = [LABELS]
         layer = layers.create_group(LABELS)
         layer.attrs["image-label"] = {"version": "0.4", "source": {"image": "../../"}}
-        _pyramid(layer, labels, names.replace("c", ""), result, _thinned, depth)
+        _pyramid(layer, labels, names.replace("c", ""), frames, result, _thinned, depth)
 
 
 def _pyramid(
     group: Any,
     planes: np.ndarray,
     names: str,
+    frames: images.Planes,
     result: Result,
     smaller: Any,
     dtype: Any = None,
 ) -> None:
-    """Write (T, C, Y, X), level by level, with the axes of these names."""
+    """Write (T, C, Y, X), level by level, with the axes of these names.
+
+    `frames` says which z and t those are that `planes` counts.
+    """
     import numcodecs
 
     sizes = [planes.shape[2:]]
     while max(sizes[-1]) > _SMALLEST:
         sizes.append(tuple(-(-size // 2) for size in sizes[-1]))
-    there = tuple(axis for axis, name in enumerate("tcyx") if name in names)
+    count = dict(zip(frames.axes.lower(), frames.sizes, strict=True))
     arrays = []
-    for level, size in enumerate(sizes):
-        shape, chunk = (*planes.shape[:2], *size), (1, 1, _CHUNK, _CHUNK)
-        kept = [(shape[axis], min(shape[axis], chunk[axis])) for axis in there]
+    for level, (height, width) in enumerate(sizes):
+        count |= {"c": planes.shape[1], "y": height, "x": width}
+        chunk = {"y": min(height, _CHUNK), "x": min(width, _CHUNK)}
         arrays.append(
             group.create_array(
                 str(level),
-                shape=tuple(each for each, _ in kept),
-                chunks=tuple(each for _, each in kept),
+                shape=tuple(count[name] for name in names),
+                chunks=tuple(chunk.get(name, 1) for name in names),
                 dtype=dtype or (np.uint8 if planes.dtype == bool else planes.dtype),
                 compressors=numcodecs.Blosc("zstd", 5, numcodecs.Blosc.SHUFFLE),
                 chunk_key_encoding={"name": "v2", "separator": "/"},
             )
         )
     for number, plane in enumerate(planes):
+        place = dict(zip("zt", frames.place(number), strict=True))
+        index = tuple(place.get(name, slice(None)) for name in names)
         for level, array in enumerate(arrays):
             plane = plane if level == 0 else smaller(plane)
-            shown = plane if "c" in names else plane[0]
-            array[number if "t" in names else ...] = shown
+            array[index] = plane if "c" in names else plane[0]
     group.attrs["multiscales"] = [
         {
             "version": "0.4",
@@ -97,7 +106,7 @@ def _pyramid(
 
 def _axis(name: str, known: bool) -> dict[str, str]:
     kind = {"t": "time", "c": "channel"}.get(name, "space")
-    unit = {"unit": "micrometer"} if known and kind == "space" else {}
+    unit = {"unit": "micrometer"} if known and name in "yx" else {}
     return {"name": name, "type": kind, **unit}
 
 

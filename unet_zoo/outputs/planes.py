@@ -17,7 +17,9 @@ if TYPE_CHECKING:
 
 def labels(path: Path, result: Result) -> None:
     """Write the label image, as OME-TIFF where the pixel size is known."""
-    images.write_labels(path, result.labels, pixel_size=result.pixel_size)
+    images.write_labels(
+        path, result.labels, pixel_size=result.pixel_size, planes=result.planes
+    )
 
 
 def mask(path: Path, result: Result) -> None:
@@ -39,16 +41,17 @@ def probability(path: Path, result: Result) -> None:
             "labels; segment again to write probabilities."
         )
         raise InputError(message)
-    axes = "TYX"[-result.ndim :]
+    axes, sizes = images.stacked(result.shape[:-2], result.planes)
     names: list[str] = []
     if result.classes:
         values = np.moveaxis(np.asarray(result.prediction), -1, -3)
-        axes = axes.replace("YX", "CYX")
+        axes += "C"
         names = ["background", *(f"class {n}" for n in range(1, values.shape[-3]))]
+    values = np.ascontiguousarray(values, np.float32)
     images.write_tiff(
         path,
-        np.ascontiguousarray(values, np.float32),
-        axes,
+        values.reshape(*sizes, *values.shape[result.ndim - 2 :]),
+        f"{axes}YX",
         result.pixel_size,
         ome=True,
         channels=names,

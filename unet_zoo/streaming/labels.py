@@ -182,10 +182,12 @@ def write_tiff(
     parts: Iterator[tuple[int, int, int, np.ndarray]],
     dtype: type,
     pixel_size: tuple[float, float] | None = None,
+    planes: images.Planes | None = None,
 ) -> None:
     """Write tiles of labels as a tiled BigTIFF, zlib, the whole file or nothing.
 
-    With a pixel size, (y, x) in micrometres, it is an OME-TIFF that says so.
+    With a pixel size, (y, x) in micrometres, it is an OME-TIFF that says so. `planes`
+    as in `images.write_labels`.
     """
     path = Path(path)
     if path.suffix.lower() not in (".tif", ".tiff"):
@@ -198,15 +200,15 @@ def write_tiff(
             tile[: labels.shape[0], : labels.shape[1]] = labels
             yield tile
 
-    alone = shape[0] == 1
-    metadata, more = writing.tiff_facts("YX" if alone else "TYX", pixel_size)
+    axes, sizes = images.stacked(() if shape[0] == 1 else shape[:1], planes)
+    metadata, more = writing.tiff_facts(f"{axes}YX", pixel_size)
     with (
         images.replacing(path) as part,
         tifffile.TiffWriter(part, bigtiff=True, ome=pixel_size is not None) as file,
     ):
         file.write(
             whole(),
-            shape=shape[1:] if alone else shape,
+            shape=(*sizes, *shape[1:]),
             dtype=dtype,
             tile=(TILE, TILE),
             photometric="minisblack",

@@ -187,7 +187,8 @@ def write(
     names = [each for each, _ in run.names]
     parts = labels.tiles(scratches, names, tables, run.source, dtype, looking)
     if isinstance(output, str | os.PathLike):
-        labels.write_tiff(output, (frames, height, width), parts, dtype, pixel_size)
+        shape, planes = (frames, height, width), getattr(image, "planes", None)
+        labels.write_tiff(output, shape, parts, dtype, pixel_size, planes)
     else:
         for frame, top, left, tile in parts:
             place = np.s_[top : top + tile.shape[0], left : left + tile.shape[1]]
