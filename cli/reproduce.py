@@ -66,7 +66,8 @@ def command(
     The recipe and the dataset are those in the weights file. Where it was trained with
     --deterministic, on the same versions and images, the new weights are the same bits;
     otherwise the metrics of the validation are compared. What differs is said. Exit
-    code 1 when neither is the same.
+    code 1 when neither is the same. The training ends at the step that the weights are
+    of; the steps after it gave nothing better.
 
     Weights of the zoo are then measured as their card's were: every figure with an
     interval must lie in it.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 
+import keras
 import pytest
 from test_training import SMALL, blob, data
 
@@ -42,6 +43,37 @@ def test_the_same_training_is_the_same_and_says_what_may_differ(made, tmp_path):
     assert found.metrics.keys() == {"SEG", "Dice"}
     assert not [each for each in found.differing if "dataset" in each]
     assert "deterministic" in found.differing[0]
+
+
+class _End(keras.callbacks.Callback):
+    """Ends a training after three steps, as a deadline does."""
+
+    seen = 0
+
+    def on_train_batch_end(self, batch, logs=None):
+        self.seen += 1
+        self.model.stop_training = self.seen >= 3
+
+
+def test_what_ended_early_is_repeated_up_to_the_step_of_its_weights(tmp_path):
+    plan = SMALL.replace(steps=8, validate_every=8)
+    training.train(plan, data(), tmp_path / "run", callbacks=[_End()])
+    assert weights.read_facts(tmp_path / "run" / "weights.h5")["validation"]["step"] < 8
+    steps = []
+    found = reproducing.reproduce(
+        tmp_path / "run",
+        data(),
+        tmp_path / "again",
+        progress=lambda told: steps.append((told.step, told.steps)),
+    )
+    assert found.reproduced
+    assert found.distance < 1e-5
+    then, now = (
+        (tmp_path / each / "history.csv").read_text().splitlines()[-1].split(",")
+        for each in ("run", "again")
+    )
+    assert then[0] == now[0]
+    assert steps[-1] == (int(then[0]), int(then[0]))
 
 
 def test_other_images_are_told(made, tmp_path):

@@ -100,6 +100,9 @@ def reproduce(
 ) -> Comparison:
     """Train again by the recipe in a weights file, and compare.
 
+    The training ends at the step that the weights are of, which was the best then.
+    What came after it, or would have come had nobody ended it early, changes nothing.
+
     Of weights that began from others which are not here any more, the trainings that
     led there are done first, one after the other, in folders beside `output`.
 
@@ -140,7 +143,9 @@ def reproduce(
         if start is None:
             opened = opened or open_named
             start = _again(stages, Path(output), opened, progress)
-    made = training.train(plan, dataset, output, progress=progress, start=start)
+    made = training.train(
+        plan, dataset, output, progress=progress, start=start, until=_step(before)
+    )
     old = {
         key: np.array(each.numpy())
         for key, each in weights.variables(
@@ -200,9 +205,17 @@ def _again(
     start = None
     for stage, images, folder in zip(stages, data, folders, strict=True):
         plan = recipe.from_dict(stage["recipe"])
-        training.train(plan, images, folder, start=start, progress=progress)
+        training.train(
+            plan, images, folder, start=start, progress=progress, until=_step(stage)
+        )
         start = folder
     return folders[-1]
+
+
+def _step(facts: Mapping[str, Any]) -> int | None:
+    """Return the step that weights are of, None where they do not say."""
+    step = facts.get("validation", {}).get("step")
+    return None if step is None else int(step)
 
 
 def open_named(

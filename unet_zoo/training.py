@@ -62,6 +62,7 @@ def train(
     callbacks: Sequence[keras.callbacks.Callback] = (),
     start: str | os.PathLike[str] | None = None,
     extend: int | None = None,
+    until: int | None = None,
 ) -> segmenter.Segmenter:
     """Train a network and return the segmenter with the best validated weights.
 
@@ -118,6 +119,8 @@ def train(
             optimizer keeps its state; a schedule that falls does so anew, from a
             quarter of the rate. The result is that of the extended recipe (see
             `extending.extended`) from its first step on.
+        until: end after the validation of this step, as if nothing better had come
+            later; None: at the last step of the recipe.
 
     Returns:
         The segmenter that `weights.h5` holds.
@@ -251,6 +254,7 @@ def train(
         facts["recipe"] = of["recipe"] = recipe.to_dict()
     if on.chief:
         folder.mkdir(parents=True, exist_ok=True)
+    end = recipe.steps if until is None else min(until, recipe.steps)
 
     # === Train ===
     with on.scope():
@@ -276,7 +280,7 @@ def train(
     course = schedules.Course(recipe, teaching.optimizer)
     judge = judging.Judge(judged, facts, dataset.kind, held_out, folder)
     tell = Teller(
-        recipe.steps,
+        end,
         judge.standing,
         progress,
         checkpoint_minutes,
@@ -285,7 +289,7 @@ def train(
         alone=on.processes == 1,
     )
     relay = tracking.Relay(
-        callbacks, teaching, recipe.steps, recipe.validate_every, on.any, on.chief
+        callbacks, teaching, end, recipe.validate_every, on.any, on.chief
     )
 
     def validate(step: int, loss: float | None = None) -> bool:
@@ -313,7 +317,7 @@ def train(
         keeper.write(state, good=at_stop() and not losses.count)
 
     def at_stop() -> bool:
-        return step == _next_stop(recipe, step - 1)
+        return step == _next_stop(recipe, end, step - 1)
 
     due = False  # a validation
     if past:
@@ -334,9 +338,9 @@ def train(
         _write_text(folder / "recipe.toml", to_toml(recipe.to_dict()))
     try:
         with stacks, tell.listening(), relay:
-            while due or (step < recipe.steps and not (stopped or course.over)):
+            while due or (step < end and not (stopped or course.over)):
                 if not due:
-                    last = _next_stop(recipe, step)
+                    last = _next_stop(recipe, end, step)
                     with on.scope():
                         ahead = recipe.replace(steps=last)
                         told = Behind([relay, tell], add_history=True, model=teaching)
@@ -365,7 +369,7 @@ def train(
                     losses, due = Mean(), False
                 keep()
                 stop = tell.stopped()
-                if stop is not None and (step < recipe.steps or terminated(stop)):
+                if stop is not None and (step < end or terminated(stop)):
                     raise stop
     except KeyboardInterrupt as interrupt:
         interrupted = interrupt
@@ -387,10 +391,10 @@ def train(
     return segmenter.load(folder / "weights.h5", engine="keras")
 
 
-def _next_stop(recipe: Recipe, step: int) -> int:
-    """Return the first step after `step` that is validated."""
+def _next_stop(recipe: Recipe, end: int, step: int) -> int:
+    """Return the first step after `step` that is validated, up to the last one."""
     regular = (step // recipe.validate_every + 1) * recipe.validate_every
-    stops = (regular, *recipe.optimizer.restarts, recipe.steps)
+    stops = (regular, *recipe.optimizer.restarts, end)
     return min(stop for stop in stops if stop > step)
 
 
