@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING
 import click
 
 from unet_zoo import errors
-from unet_zoo.cli import _common
+from unet_zoo.cli import _common, _options
 
 if TYPE_CHECKING:
     from unet_zoo.batch import Batch
     from unet_zoo.segmenter import Segmenter
 
-options = _common.together(
+options = _options.together(
     click.option(
         "--resume",
         is_flag=True,

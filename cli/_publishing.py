@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from unet_zoo import errors, files
-from unet_zoo.cli import _common
+from unet_zoo.cli import _common, _options
 
 if TYPE_CHECKING:
     from unet_zoo import measuring, weights
@@ -28,16 +28,16 @@ if TYPE_CHECKING:
 )
 @click.option(
     "--tolerance",
-    type=_common.Range(0),
+    type=_options.Range(0),
     default=0.002,
     show_default=True,
     help="How far a figure may be off.",
 )
-@_common.place_options
-@_common.engine_option("keras, which the cards were measured by")
-@_common.precision_option
-@_common.backend_option
-@_common.json_option
+@_options.place_options
+@_options.engine_option("keras, which the cards were measured by")
+@_options.precision_option
+@_options.backend_option
+@_options.json_option
 def verify(
     names: tuple[str, ...],
     every: bool,
@@ -159,7 +159,7 @@ def _tell(done: Sequence[measuring.Repeated], tolerance: float, as_json: bool) -
 
 
 @click.command("publish")
-@click.argument("run", metavar="RUN|FILE|ENTRY", type=_common.NEW_PATH)
+@click.argument("run", metavar="RUN|FILE|ENTRY", type=_options.NEW_PATH)
 @click.option(
     "--to",
     required=True,
@@ -196,8 +196,8 @@ def _tell(done: Sequence[measuring.Repeated], tolerance: float, as_json: bool) -
     help="Of the weights on disk.",
 )
 @click.option("--overwrite", is_flag=True, help="Replace an entry that is there.")
-@_common.place_options
-@_common.backend_option
+@_options.place_options
+@_options.backend_option
 def publish(
     run: Path,
     to: str,

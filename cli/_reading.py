@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from unet_zoo import errors
-from unet_zoo.cli import _common
+from unet_zoo.cli import _options
 
 if TYPE_CHECKING:
     from unet_zoo import catalog, segmenter
@@ -16,13 +16,13 @@ if TYPE_CHECKING:
 
 pixel_size_option = click.option(
     "--pixel-size",
-    type=_common.Range(0, min_open=True),
+    type=_options.Range(0, min_open=True),
     metavar="UM",
     help="Size of a pixel in micrometres, where the files do not say or are "
     "wrong.  Images are scaled to what the weights were trained at.",
 )
 
-options = _common.together(
+options = _options.together(
     click.option(
         "--axes",
         metavar="LETTERS",

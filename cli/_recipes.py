@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from unet_zoo import errors, policies, recipe
-from unet_zoo.cli import _common
+from unet_zoo.cli import _options
 
 if TYPE_CHECKING:
     from unet_zoo.recipe import Recipe
@@ -49,7 +49,7 @@ scale_option = click.option(
     "--scale", type=float, help="Size of the image that the network sees, 0.5: half."
 )
 # What the network is, what it sees and what it is taught.
-network_options = _common.together(
+network_options = _options.together(
     click.option("--batch", type=int, help="Patches a step."),
     patch_option,
     click.option("--filters", type=int, help="Filters of the network's first level."),

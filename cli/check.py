@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from unet_zoo.cli import _common
+from unet_zoo.cli import _common, _options
 
 if TYPE_CHECKING:
     from unet_zoo.checking import Finding, Report
@@ -22,12 +22,12 @@ _COLOURS = {"error": "red", "warning": "yellow", "note": "cyan"}
 
 
 @click.command()
-@_common.dataset_argument
-@_common.source_options
-@_common.json_option
+@_options.dataset_argument
+@_options.source_options
+@_options.json_option
 @click.option(
     "--picture",
-    type=_common.NEW_PATH,
+    type=_options.NEW_PATH,
     metavar="FILE",
     help="Draw the worst offenders, with what was found, to a PNG file.",
 )

@@ -6,12 +6,12 @@ import dataclasses
 
 import click
 
-from unet_zoo.cli import _common
+from unet_zoo.cli import _common, _options
 
 
 @click.command()
 @click.argument("name", required=False)
-@_common.json_option
+@_options.json_option
 def command(name: str | None, as_json: bool) -> None:
     """List the datasets, or explain one.
 

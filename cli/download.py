@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from unet_zoo.cli import _common
+from unet_zoo.cli import _common, _options
 
 
 @click.command()
@@ -17,7 +17,7 @@ from unet_zoo.cli import _common
     help="Address of a server of weights; several, parted by blanks, are mirrors.  "
     "[default: UNET_ZOO_URL]",
 )
-@_common.cache_option
+@_options.cache_option
 @click.option("--offline", is_flag=True, help="Never use the network, only look here.")
 def command(name: str, base_url: str | None, cache: Path | None, offline: bool) -> None:
     """Fetch weights and print the path of the file.

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from unet_zoo.cli import _calibration, _common, _reading
+from unet_zoo.cli import _calibration, _common, _options, _reading
 
 if TYPE_CHECKING:
     from unet_zoo.metrics import Score
@@ -19,22 +19,22 @@ SUFFIXES = (".json", ".csv")
 
 @click.command()
 @click.argument("models", nargs=-1, required=True, metavar="NAME|FILE...")
-@_common.dataset_options
+@_options.dataset_options
 @click.option(
     "--split",
     default="test",
     show_default=True,
     help='"train", "validation", "test"; of a folder also "all".',
 )
-@_common.segment_options
+@_options.segment_options
 @_reading.pixel_size_option
 @click.option(
     "--output",
-    type=_common.NEW_PATH,
+    type=_options.NEW_PATH,
     metavar="FILE",
     help="Write the scores to a file as well, .json or .csv.",
 )
-@_common.engine_options
+@_options.engine_options
 @_calibration.option
 def command(
     models: tuple[str, ...],
@@ -81,7 +81,7 @@ def command(
     segmenter = _common.load(file, backend, engine, precision, shown)
     from unet_zoo import evaluation
 
-    chosen = _common.given(**options)
+    chosen = _options.given(**options)
     chosen |= _reading.pixel_size(segmenter, data, pixel_size)
     with _common.progress_bar("frame") as show:
         scores = evaluation.evaluate(

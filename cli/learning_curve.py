@@ -8,18 +8,18 @@ from typing import Any
 import click
 
 from unet_zoo import errors, files, registry
-from unet_zoo.cli import _common, _recipes
+from unet_zoo.cli import _common, _options, _recipes
 
 
 @click.command()
-@_common.dataset_argument
-@_common.source_options
+@_options.dataset_argument
+@_options.source_options
 @click.option(
     "--model", default="unet", show_default=True, help="The model to be trained."
 )
 @click.option(
     "--validation",
-    type=_common.Range(0, 1, min_open=True, max_open=True),
+    type=_options.Range(0, 1, min_open=True, max_open=True),
     default=0.25,
     show_default=True,
     metavar="FRACTION",
@@ -50,7 +50,7 @@ from unet_zoo.cli import _common, _recipes
 @_recipes.settings_option
 @click.option(
     "--output",
-    type=_common.NEW_PATH,
+    type=_options.NEW_PATH,
     metavar="FOLDER",
     help="A new or empty folder.  [default: runs/curve-DATASET]",
 )
@@ -59,7 +59,7 @@ from unet_zoo.cli import _common, _recipes
     is_flag=True,
     help="Go on in the --output folder; what is scored is not trained again.",
 )
-@_common.backend_option
+@_options.backend_option
 def command(
     dataset: str,
     config: str | None,

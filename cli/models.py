@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from unet_zoo import errors, registry
-from unet_zoo.cli import _common
+from unet_zoo.cli import _common, _options
 
 if TYPE_CHECKING:
     import keras
@@ -23,12 +23,12 @@ if TYPE_CHECKING:
 @click.option("--layers", is_flag=True, help="Show every layer, not only the stages.")
 @click.option(
     "--draw",
-    type=_common.NEW_PATH,
+    type=_options.NEW_PATH,
     metavar="FILE.svg",
     help="Write a drawing of the architecture.",
 )
-@_common.backend_option
-@_common.json_option
+@_options.backend_option
+@_options.json_option
 def command(
     name: str | None,
     layers: bool,

@@ -7,15 +7,15 @@ from pathlib import Path
 import click
 
 from unet_zoo import files
-from unet_zoo.cli import _common
+from unet_zoo.cli import _common, _options
 
 
 @click.command()
-@_common.dataset_argument
+@_options.dataset_argument
 @click.option(
     "--output",
     required=True,
-    type=_common.NEW_PATH,
+    type=_options.NEW_PATH,
     metavar="FOLDER",
     help="A new or empty folder.",
 )
@@ -40,7 +40,7 @@ from unet_zoo.cli import _common
     metavar="NUMBER",
     help="Write this instead of -1 where nothing is annotated; 0 is background.",
 )
-@_common.source_options
+@_options.source_options
 def command(
     dataset: str,
     output: Path,

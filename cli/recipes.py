@@ -12,7 +12,7 @@ from typing import Any
 import click
 
 from unet_zoo import policies, recipe, registry, toml
-from unet_zoo.cli import _common
+from unet_zoo.cli import _common, _options
 
 _EXAMPLE = 1.0  # of the fields that may be None: all of them are numbers
 
@@ -22,7 +22,7 @@ _EXAMPLE = 1.0  # of the fields that may be None: all of them are numbers
 @click.option(
     "--model", default="unet", show_default=True, help="The model to be trained."
 )
-@_common.json_option
+@_options.json_option
 def command(name: str | None, model: str, as_json: bool) -> None:
     """List the recipes, or write one out.
 

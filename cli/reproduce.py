@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from unet_zoo import devices, errors, files
-from unet_zoo.cli import _common, _telling
+from unet_zoo.cli import _common, _options, _telling
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -26,10 +26,10 @@ if TYPE_CHECKING:
     metavar="NAME|FOLDER",
     help="The images it was trained on.  [default: the named dataset of its facts]",
 )
-@_common.source_options
+@_options.source_options
 @click.option(
     "--output",
-    type=_common.NEW_PATH,
+    type=_options.NEW_PATH,
     metavar="FOLDER",
     help="Of the new training, new or empty.  [default: runs/NAME-again]",
 )
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 )
 @click.option(
     "--spread",
-    type=_common.Range(0),
+    type=_options.Range(0),
     help="Largest difference of a metric that counts as none.  [default: what the "
     "weights state, else 0.02]",
 )

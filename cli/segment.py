@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from unet_zoo import errors
-from unet_zoo.cli import _batches, _calibration, _common, _films, _reading
+from unet_zoo.cli import _batches, _calibration, _common, _films, _options, _reading
 from unet_zoo.outputs import writers
 
 if TYPE_CHECKING:
@@ -30,15 +30,15 @@ def _kinds() -> str:
 
 @click.command(epilog=_kinds())
 @click.argument("paths", nargs=-1, required=True, metavar="IMAGES...")
-@_common.models_option
+@_options.models_option
 @click.option(
     "--output",
     required=True,
-    type=_common.NEW_PATH,
+    type=_options.NEW_PATH,
     metavar="FOLDER",
     help="Where results go; made if it is not there.",
 )
-@_common.segment_options
+@_options.segment_options
 @_reading.options
 @click.option(
     "--write",
@@ -55,7 +55,7 @@ def _kinds() -> str:
 )
 @click.option("--overwrite", is_flag=True, help="Replace results that are there.")
 @_batches.options
-@_common.engine_options
+@_options.engine_options
 @_calibration.option
 def command(
     paths: tuple[str, ...],
@@ -115,7 +115,7 @@ def command(
     _calibration.check(calibrate, precision)
     _common.check_engine(backend, engine, precision)
     _common.check_writable(output)
-    chosen = _common.given(**options)
+    chosen = _options.given(**options)
     said = functools.partial(click.echo, err=True)
     _batches.check(workers=workers, dask=dask)
     films = layout == "ctc"

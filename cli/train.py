@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from unet_zoo import devices, files, registry
-from unet_zoo.cli import _automatic, _common, _folds, _recipes, _telling
+from unet_zoo.cli import _automatic, _common, _folds, _options, _recipes, _telling
 
 if TYPE_CHECKING:
     from unet_zoo.recipe import Recipe
@@ -19,10 +19,10 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.argument("model")
-@_common.dataset_options
+@_options.dataset_options
 @click.option(
     "--validation",
-    type=_common.Range(0, 1, max_open=True),
+    type=_options.Range(0, 1, max_open=True),
     default=0.12,
     show_default=True,
     metavar="FRACTION",
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 )
 @click.option(
     "--output",
-    type=_common.NEW_PATH,
+    type=_options.NEW_PATH,
     metavar="FOLDER",
     help="A new or empty folder.  [default: runs/MODEL-DATASET]",
 )
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 )
 @click.option(
     "--checkpoint-minutes",
-    type=_common.Range(0, min_open=True),
+    type=_options.Range(0, min_open=True),
     default=10.0,
     show_default=True,
     metavar="MINUTES",
@@ -68,7 +68,7 @@ if TYPE_CHECKING:
 @_recipes.recipe_option
 @click.option(
     "--hours",
-    type=_common.Range(0, min_open=True),
+    type=_options.Range(0, min_open=True),
     metavar="HOURS",
     help="The time that --recipe auto plans for.  [default: 1]",
 )
@@ -105,7 +105,7 @@ if TYPE_CHECKING:
 )
 @click.option(
     "--cache-folder",
-    type=_common.NEW_PATH,
+    type=_options.NEW_PATH,
     metavar="FOLDER",
     help="Keep the encoded images here, for other trainings too.",
 )
@@ -132,7 +132,7 @@ if TYPE_CHECKING:
     is_flag=True,
     help="Write what TensorBoard shows to tensorboard/ in the --output folder.",
 )
-@_common.backend_option
+@_options.backend_option
 def command(
     model: str,
     dataset: str,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from unet_zoo import errors, files
-from unet_zoo.cli import _calibration, _common, _reading
+from unet_zoo.cli import _calibration, _common, _options, _reading
 
 if TYPE_CHECKING:
     from unet_zoo.tuning import Tuned
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.argument("models", nargs=-1, required=True, metavar="NAME|FILE...")
-@_common.dataset_options
+@_options.dataset_options
 @click.option(
     "--split",
     default="validation",
@@ -28,16 +28,16 @@ if TYPE_CHECKING:
     help="What is to be as large as possible, such as SEG, AP or Dice.  [default: SEG, "
     "of classes IoU]",
 )
-@_common.tta_option
+@_options.tta_option
 @_reading.pixel_size_option
 @click.option(
     "--output",
-    type=_common.NEW_PATH,
+    type=_options.NEW_PATH,
     metavar="FILE",
     help="A new weights file; of several weights, a new folder.  [default: beside the "
     "weights, NAME-tuned]",
 )
-@_common.engine_options
+@_options.engine_options
 @_calibration.option
 def command(
     models: tuple[str, ...],
@@ -111,7 +111,7 @@ def command(
             metric,
             kind=data.kind,
             progress=tick,
-            **_common.given(tta=tta),
+            **_options.given(tta=tta),
             **size,
         )
     _show(found)

@@ -6,14 +6,14 @@ from pathlib import Path
 
 import click
 
-from unet_zoo.cli import _common
+from unet_zoo.cli import _common, _options
 
 
 @click.command()
-@click.argument("result", type=_common.FOLDER, metavar="RESULT")
+@click.argument("result", type=_options.FOLDER, metavar="RESULT")
 @click.option(
     "--output",
-    type=_common.NEW_PATH,
+    type=_options.NEW_PATH,
     metavar="FILE",
     help="The page.  [default: view.html in RESULT]",
 )

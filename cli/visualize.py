@@ -10,17 +10,17 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from unet_zoo import files
-from unet_zoo.cli import _common, _recipes
+from unet_zoo.cli import _common, _options, _recipes
 
 if TYPE_CHECKING:
     from unet_zoo.recipe import Recipe
 
 
 @click.command()
-@_common.dataset_argument
+@_options.dataset_argument
 @click.option(
     "--output",
-    type=_common.NEW_PATH,
+    type=_options.NEW_PATH,
     metavar="FOLDER",
     help="A new or empty folder.  [default: pages/DATASET]",
 )
@@ -52,8 +52,8 @@ if TYPE_CHECKING:
     metavar="PIXELS",
     help="Side of the tiles, in pixels that the network sees.",
 )
-@_common.source_options
-@_common.backend_option
+@_options.source_options
+@_options.backend_option
 def command(
     dataset: str,
     output: Path | None,

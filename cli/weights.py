@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from unet_zoo import errors
-from unet_zoo.cli import _common, _publishing
+from unet_zoo.cli import _common, _options, _publishing
 
 VERBS = (
     "list", "info", "verify", "export-cache", "import-cache", "index", "publish"
@@ -49,7 +49,7 @@ def command(ctx: click.Context) -> None:
 @click.option(
     "--metric", metavar="NAME", help="Only weights measured by this, the best first."
 )
-@_common.json_option
+@_options.json_option
 def list_(
     model: str | None = None,
     dataset: str | None = None,
@@ -78,7 +78,7 @@ def list_(
 
 @command.command("info")
 @click.argument("name", metavar="NAME|FILE")
-@_common.json_option
+@_options.json_option
 def info(name: str, as_json: bool) -> None:
     """Say what weights are, how good, and on which conditions.
 
@@ -106,7 +106,7 @@ def info(name: str, as_json: bool) -> None:
 
 
 @command.command("index")
-@click.argument("folder", type=_common.FOLDER)
+@click.argument("folder", type=_options.FOLDER)
 def index(folder: Path) -> None:
     """Write the index by which any web server offers weights.
 
@@ -120,9 +120,9 @@ def index(folder: Path) -> None:
 
 
 @command.command("export-cache")
-@click.argument("file", type=_common.NEW_PATH)
+@click.argument("file", type=_options.NEW_PATH)
 @click.argument("names", nargs=-1, metavar="[NAME]...")
-@_common.cache_option
+@_options.cache_option
 def export_cache(file: Path, names: tuple[str, ...], cache: Path | None) -> None:
     """Pack downloaded weights, for computers without a network.
 
@@ -149,7 +149,7 @@ def export_cache(file: Path, names: tuple[str, ...], cache: Path | None) -> None
 @command.command("import-cache")
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.option("--sha256", metavar="HEX", help="What FILE must be, as the export said.")
-@_common.cache_option
+@_options.cache_option
 def import_cache(file: Path, sha256: str | None, cache: Path | None) -> None:
     """Take packed weights; all of them are verified first."""
     from unet_zoo import weights
