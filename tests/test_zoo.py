@@ -24,6 +24,7 @@ from unet_zoo import (
 
 ROOT = Path(__file__).resolve().parent.parent
 SHIPPED = (
+    "attention_unet-blobs",
     "attention_unet-hela",
     "attention_unet-membrane",
     "resunet-blobs",
