@@ -122,10 +122,6 @@ def test_replace_takes_whole_sections():
         ({"optimizer": {"plateau": 0}}, "`optimizer.plateau` must be at least 1."),
         ({"optimizer": {"factor": 1.0}}, "`optimizer.factor` must be in (0, 1)."),
         ({"optimizer": {"power": 0}}, "`optimizer.power` must be positive."),
-        (
-            {"steps": 50, "optimizer": {"restarts": (20, 50)}},
-            "`optimizer.restarts` must lie before the last step, 50.",
-        ),
         ({"seed": -1}, "`seed` must lie in 0..4294967295. Received: -1"),
         ({"tta": 3}, "`tta` must be 1, 4, 7 or 8. Received: 3"),
         ({"steps": 0}, "`steps` must be at least 1. Received: 0"),

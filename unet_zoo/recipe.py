@@ -179,11 +179,6 @@ class Recipe:
                 list(plan.restarts) == rising,
                 "be rising steps above 0",
             ),
-            (
-                "optimizer.restarts",
-                max(rising, default=0) < self.steps,
-                f"lie before the last step, {self.steps}",
-            ),
         ):
             if not good:
                 value = operator.attrgetter(name)(self)

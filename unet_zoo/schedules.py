@@ -59,6 +59,12 @@ def _rate(plan: Optimizer, steps: int) -> Any:
     restarts = plan.restarts
     if not restarts:
         return _first(plan, steps)
+    if restarts[-1] >= steps:
+        message = (
+            f"`optimizer.restarts` must lie before the last step, {steps}. "
+            f"Received: {list(restarts)}"
+        )
+        raise InputError(message)
     first = _first(plan, restarts[0])
     if isinstance(first, float):
         return first
