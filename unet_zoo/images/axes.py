@@ -65,20 +65,22 @@ class Planes:
         return self.both or (self.channels > 1 and self.count > 1)
 
     @property
-    def stacked(self) -> tuple[str, tuple[int, ...]]:
-        """Return axes and sizes that the frames have in a file of results.
+    def stacked(self) -> Planes:
+        """Return where the frames lie in a file of results.
 
-        They are T and Z as stored, as far as there are several; whatever else counts
-        the frames, they become time points.
+        Its axes are T and Z as stored, as far as there are several; whatever else
+        counts the frames, they become time points.
 
-        >>> Planes("TZ", (1, 5)).stacked, Planes("TZP", (2, 3, 4)).stacked
-        (('Z', (5,)), ('T', (24,)))
+        >>> Planes("TZ", (1, 5)).stacked
+        Planes(axes='Z', sizes=(5,), channels=1)
+        >>> Planes("TZP", (2, 3, 4)).stacked
+        Planes(axes='T', sizes=(24,), channels=1)
         """
         several = [n for n, size in enumerate(self.sizes) if size > 1]
         letters = "".join(self.axes[n] for n in several)
         if not letters or set(letters) - {"T", "Z"}:
-            return "T", (self.count,)
-        return letters, tuple(self.sizes[n] for n in several)
+            return Planes("T", (self.count,))
+        return Planes(letters, tuple(self.sizes[n] for n in several))
 
     def place(self, frame: int) -> tuple[int, int]:
         """Return z and t of a frame, from 0; t counts along every axis but Z."""

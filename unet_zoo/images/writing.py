@@ -54,21 +54,21 @@ def write_labels(
         )
         raise InputError(message)
     dtype = np.uint16 if labels.max() <= np.iinfo(np.uint16).max else np.uint32
-    axes, sizes = stacked(labels.shape[:-2], planes)
-    labels = labels.astype(dtype).reshape(*sizes, *labels.shape[-2:])
-    write_tiff(path, labels, f"{axes}YX", pixel_size)
+    stored = stacked(labels.shape[:-2], planes)
+    labels = labels.astype(dtype).reshape(*stored.sizes, *labels.shape[-2:])
+    write_tiff(path, labels, f"{stored.axes}YX", pixel_size)
 
 
-def stacked(
-    frames: tuple[int, ...], planes: Planes | None
-) -> tuple[str, tuple[int, ...]]:
-    """Return axes and sizes that frames are stored with; `frames` is (), or (T,).
+def stacked(frames: tuple[int, ...], planes: Planes | None) -> Planes:
+    """Return where frames are stored; `frames` is (), or (T,).
 
-    >>> stacked((6,), Planes("TZ", (2, 3))), stacked((6,), None), stacked((), None)
-    (('TZ', (2, 3)), ('T', (6,)), ('', ()))
+    >>> stacked((6,), Planes("TZ", (2, 3))).axes, stacked((6,), None).sizes
+    ('TZ', (6,))
+    >>> stacked((), None)
+    Planes(axes='', sizes=(), channels=1)
     """
     if not frames or planes is None:
-        return "T"[: len(frames)], frames
+        return Planes("T"[: len(frames)], frames)
     return planes.stacked
 
 

@@ -29,8 +29,7 @@ def write(path: Path, result: Result) -> None:
     import zarr
 
     stack = result.ndim > 2
-    counted, sizes = images.stacked(result.shape[:-2], result.planes)
-    frames = images.Planes(counted, sizes)
+    frames = images.stacked(result.shape[:-2], result.planes)
     image = np.asarray(result.image)
     image = image if image.ndim > result.ndim else image[..., None]
     image = np.moveaxis(image if stack else image[None], -1, 1)
@@ -38,7 +37,7 @@ def write(path: Path, result: Result) -> None:
     wide = labels.max(initial=0) > np.iinfo(np.uint16).max
     depth = np.uint32 if wide else np.uint16
     # The order that the format asks for, whatever the file's was.
-    names = "".join(name for name in "tczyx" if name in f"c{counted.lower()}yx")
+    names = "".join(name for name in "tczyx" if name in f"c{frames.axes.lower()}yx")
     with files.replacing_folder(path) as part:
         root = zarr.open_group(str(part), mode="w", zarr_format=2)
         _pyramid(root, image, names, frames, result, _halved)

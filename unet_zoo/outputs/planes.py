@@ -41,7 +41,8 @@ def probability(path: Path, result: Result) -> None:
             "labels; segment again to write probabilities."
         )
         raise InputError(message)
-    axes, sizes = images.stacked(result.shape[:-2], result.planes)
+    stored = images.stacked(result.shape[:-2], result.planes)
+    axes = stored.axes
     names: list[str] = []
     if result.classes:
         values = np.moveaxis(np.asarray(result.prediction), -1, -3)
@@ -50,7 +51,7 @@ def probability(path: Path, result: Result) -> None:
     values = np.ascontiguousarray(values, np.float32)
     images.write_tiff(
         path,
-        values.reshape(*sizes, *values.shape[result.ndim - 2 :]),
+        values.reshape(*stored.sizes, *values.shape[result.ndim - 2 :]),
         f"{axes}YX",
         result.pixel_size,
         ome=True,

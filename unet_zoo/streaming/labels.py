@@ -200,15 +200,15 @@ def write_tiff(
             tile[: labels.shape[0], : labels.shape[1]] = labels
             yield tile
 
-    axes, sizes = images.stacked(() if shape[0] == 1 else shape[:1], planes)
-    metadata, more = writing.tiff_facts(f"{axes}YX", pixel_size)
+    stored = images.stacked(() if shape[0] == 1 else shape[:1], planes)
+    metadata, more = writing.tiff_facts(f"{stored.axes}YX", pixel_size)
     with (
         images.replacing(path) as part,
         tifffile.TiffWriter(part, bigtiff=True, ome=pixel_size is not None) as file,
     ):
         file.write(
             whole(),
-            shape=(*sizes, *shape[1:]),
+            shape=(*stored.sizes, *shape[1:]),
             dtype=dtype,
             tile=(TILE, TILE),
             photometric="minisblack",
