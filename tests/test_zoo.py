@@ -34,6 +34,7 @@ SHIPPED = (
     "unet-blobs-large",
     "unet-hela",
     "unet-membrane",
+    "unet_plus_plus-blobs",
     "unet_plus_plus-hela",
     "unet_plus_plus-membrane",
     "unext-blobs",
